@@ -1,0 +1,345 @@
+"""Family `whisper`: transformers' Whisper, any size, from a local folder.
+
+The encoder runs in two halves around the tap; context `30s` pads every clip to 30 s as openai/whisper does, context
+`dynamic` to the next point of the card's grid, with the positions sliced.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from zoo.card import Card
+from zoo.errors import ModelError
+from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site
+from zoo.search import beam, greedy
+from zoo.speech import SAMPLE_RATE, Utterance
+from zoo.whisper_decoder import WhisperStepper
+
+HOP_SAMPLES = 160
+STRIDE = 2  # encoder frames per mel frame, inverse
+FRAME_SAMPLES = HOP_SAMPLES * STRIDE  # 320 samples, 20 ms
+TIMESTAMP_S = 0.02
+SITE_KINDS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class WhisperBase:
+    """Implements `zoo.interface.BaseModel`."""
+
+    def __init__(self, module: nn.Module, tokenizer, extractor, card: Card, *, context: str | None = None, tap: int | None = None):
+        self.card, self.module, self.tokenizer, self.extractor = card, module, tokenizer, extractor
+        module.eval().requires_grad_(False)
+        encoder = module.model.encoder
+        self.n_layers = len(encoder.layers)
+        self.tap = self._valid_tap(card.tap if tap is None else tap)
+        self.hidden_size = module.config.d_model
+        self.frame_rate = SAMPLE_RATE / FRAME_SAMPLES
+        self.max_duration_s = module.config.max_source_positions / self.frame_rate
+        self.context = context or card.context
+        if self.context not in ("30s", "dynamic"):
+            raise ModelError(f"Context {self.context!r} of {card.name} is unknown", valid="'30s', 'dynamic'")
+        config = module.generation_config
+        self._language_ids = {token.strip("<|>"): i for token, i in (config.lang_to_id or {}).items()}
+        self.languages = tuple(self._language_ids)
+        self._processors = self._make_processors()
+        self.sites = _sites(module)
+
+    @property
+    def device(self) -> torch.device:
+        return self.module.model.encoder.conv1.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.module.model.encoder.conv1.weight.dtype
+
+    def _valid_tap(self, tap: int) -> int:
+        if not 0 <= tap <= self.n_layers:
+            raise ModelError(f"Tap {tap} of {self.card.name} lies outside its encoder", valid=f"0 to {self.n_layers}")
+        return tap
+
+    # --- audio in
+
+    def grid_s(self, utterance: Utterance) -> float:
+        """Seconds the clip is padded to; it depends on the clip alone."""
+        if utterance.duration_s > self.max_duration_s:
+            raise ModelError(
+                f"{utterance.id or 'The clip'} lasts {utterance.duration_s:.1f} s",
+                valid=f"up to {self.max_duration_s:g} s in one pass",
+                remedy="call router.transcribe, which cuts long audio at silences",
+            )
+        if self.context == "30s":
+            return self.max_duration_s
+        steps = max(1, math.ceil(len(utterance.audio) / (self.card.grid_s * SAMPLE_RATE)))
+        return min(steps * self.card.grid_s, self.max_duration_s)
+
+    def features(self, utterances: Sequence[Utterance]) -> Features:
+        """Log-mel `[B, n_mels, n_frames]`. Raises ModelError where the clips' grids differ."""
+        grids = {self.grid_s(utterance) for utterance in utterances}
+        if len(grids) != 1:
+            raise ModelError(f"Clips padded to {sorted(grids)} s cannot share a batch", valid="clips of equal grid_s()")
+        samples = round(grids.pop() * SAMPLE_RATE)
+        batch = self.extractor(
+            [utterance.audio for utterance in utterances],
+            sampling_rate=SAMPLE_RATE,
+            padding="max_length",
+            max_length=samples,
+            truncation=True,
+            return_tensors="pt",
+            device=str(self.device),
+        )
+        lengths = torch.tensor([max(1, math.ceil(len(u.audio) / FRAME_SAMPLES)) for u in utterances], device=self.device)
+        return Features(batch["input_features"].to(self.device, self.dtype), lengths, self.context)
+
+    # --- encoder
+
+    def encode(self, inputs: Features | Hidden, until: int | None = None) -> Hidden:
+        """Up to layer `until`, or to the end with the final norm. Continues where a Hidden stopped."""
+        encoder = self.module.model.encoder
+        if isinstance(inputs, Features):
+            x = F.gelu(encoder.conv1(inputs.values))
+            x = F.gelu(encoder.conv2(x)).permute(0, 2, 1)
+            x = x + encoder.embed_positions.weight[: x.shape[1]]
+            hidden = Hidden(x, inputs.lengths, 0)
+        else:
+            hidden = inputs
+        stop = self.n_layers if until is None else until
+        if hidden.done or stop < hidden.layer:
+            raise ModelError(f"A hidden state after layer {hidden.layer} cannot be encoded until layer {until}", valid="a later layer")
+        x = hidden.values
+        for layer in encoder.layers[hidden.layer : stop]:
+            x = layer(x, None)
+        if until is None:
+            x = encoder.layer_norm(x)
+        return Hidden(x, hidden.lengths, stop, done=until is None)
+
+    # --- decoder
+
+    def prompt(self, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> torch.Tensor:
+        """int64 `[B, P]`: start of transcript, language, task, and no-timestamps where none are wanted."""
+        config = self.module.generation_config
+        rows = []
+        for language in languages:
+            row = [config.decoder_start_token_id]
+            if self._language_ids:
+                row += [self.language_id(language), config.task_to_id[options.task]]
+            if not options.timestamps:
+                row.append(config.no_timestamps_token_id)
+            rows.append(row)
+        return torch.tensor(rows, device=self.device)
+
+    def language_id(self, language: str) -> int:
+        """Token of a BCP-47 tag; a region falls back to its language (`hi-IN` to `hi`)."""
+        for tag in (language, language.split("-")[0]):
+            if tag in self._language_ids:
+                return self._language_ids[tag]
+        raise ModelError(f"{self.card.name} has no token for language {language!r}", valid=", ".join(sorted(self._language_ids)))
+
+    @torch.inference_mode()
+    def decode(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> list[Hypothesis]:
+        """One hypothesis per clip; `languages` gives each clip's language token."""
+        if not hidden.done:
+            raise ModelError(f"Decoding needs the whole encoder, this state stops after layer {hidden.layer}", remedy="encode(hidden)")
+        if len(languages) != hidden.values.shape[0]:
+            raise ModelError(f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip")
+        module, config = self.module, self.module.generation_config
+        prompt = self.prompt(languages, options)
+        room = module.config.max_target_positions - prompt.shape[1]
+        limit = room if options.max_tokens is None else min(options.max_tokens, room)
+        stepper = WhisperStepper(module.model.decoder, module.proj_out, hidden.values, prompt, limit)
+        processors = self._processors[options.timestamps](prompt.shape[1])
+        end = config.eos_token_id if isinstance(config.eos_token_id, int) else config.eos_token_id[0]
+        if options.beam_size > 1:
+            found = beam(stepper, prompt, end, limit, options.beam_size, options.length_penalty, processors)
+        else:
+            found = greedy(stepper, prompt, end, limit, processors)
+        return [
+            Hypothesis(
+                text=self.tokenizer.decode(f.tokens, skip_special_tokens=True).strip(),
+                tokens=tuple(f.tokens),
+                language=language,
+                log_probability=f.log_probability,
+                token_log_probabilities=tuple(f.token_log_probabilities),
+                pieces=self._pieces(f.tokens, int(length) / self.frame_rate) if options.timestamps else (),
+            )
+            for f, language, length in zip(found, languages, hidden.lengths.tolist(), strict=True)
+        ]
+
+    def detect_language(self, hidden: Hidden) -> torch.Tensor:
+        """Whisper's own language detection: probabilities `[B, len(languages)]` of the token after start of transcript."""
+        start = torch.full((hidden.values.shape[0], 1), self.module.generation_config.decoder_start_token_id, device=self.device)
+        stepper = WhisperStepper(self.module.model.decoder, self.module.proj_out, hidden.values, start, 1)
+        logits = stepper.start().float()
+        return logits[:, list(self._language_ids.values())].softmax(dim=-1)
+
+    def _make_processors(self):
+        from transformers.generation.logits_process import (
+            SuppressTokensAtBeginLogitsProcessor,
+            SuppressTokensLogitsProcessor,
+            WhisperTimeStampLogitsProcessor,
+        )
+
+        config = self.module.generation_config
+
+        def build(timestamps: bool, begin: int):
+            chain = []
+            if config.suppress_tokens:
+                chain.append(SuppressTokensLogitsProcessor(config.suppress_tokens, device=self.device))
+            if config.begin_suppress_tokens:
+                chain.append(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin, device=self.device))
+            if timestamps:
+                chain.append(WhisperTimeStampLogitsProcessor(config, begin_index=begin))
+            return chain
+
+        return {False: lambda begin: build(False, begin), True: lambda begin: build(True, begin)}
+
+    def _pieces(self, tokens: list[int], duration_s: float) -> tuple[Piece, ...]:
+        """Cut at the timestamp tokens; a piece whose end the model did not write lasts to the clip's end."""
+        first = self.module.generation_config.no_timestamps_token_id + 1
+        pieces: list[Piece] = []
+        start, held = 0.0, []
+
+        def close(end: float) -> None:
+            text = self.tokenizer.decode(held, skip_special_tokens=True).strip()
+            if text:
+                pieces.append(Piece(start, max(start, end), text, tuple(held)))
+
+        for token in tokens:
+            if token < first:
+                held.append(token)
+                continue
+            time = (token - first) * TIMESTAMP_S
+            if held:
+                close(time)
+                held = []
+            start = time
+        if held:
+            close(max(start, duration_s))
+        return tuple(pieces)
+
+    # --- training
+
+    def labels(self, texts: Sequence[str], languages: Sequence[str]) -> torch.Tensor:
+        """int64 `[B, L]`: language, task, no-timestamps, text, end of text; -100 behind. The start token is the
+        decoder's first input and no label."""
+        prompts = self.prompt(languages)[:, 1:].tolist()
+        end = self.module.generation_config.eos_token_id
+        room = self.module.config.max_target_positions
+        rows = []
+        for prompt, text in zip(prompts, texts, strict=True):
+            row = [*prompt, *self.tokenizer(text, add_special_tokens=False)["input_ids"], end]
+            if len(row) > room:
+                raise ModelError(f"A text of {len(row)} tokens does not fit {self.card.name}: {text[:60]!r}", valid=f"up to {room} tokens")
+            rows.append(row)
+        width = max(map(len, rows))
+        return torch.tensor([row + [-100] * (width - len(row)) for row in rows], device=self.device)
+
+    def logits(self, features: Features, labels: torch.Tensor) -> torch.Tensor:
+        """Teacher-forced logits `[B, L, V]`."""
+        config = self.module.config
+        inputs = labels.new_full(labels.shape, config.decoder_start_token_id)
+        inputs[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == -100, config.pad_token_id)
+        states = self.encode(features).values
+        output = self.module.model.decoder(input_ids=inputs, encoder_hidden_states=states, use_cache=False)
+        return self.module.proj_out(output.last_hidden_state)
+
+    def loss(self, features: Features, labels: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy over the labels that are not -100."""
+        return F.cross_entropy(self.logits(features, labels).float().flatten(0, 1), labels.flatten(), ignore_index=-100)
+
+
+def _sites(module: nn.Module) -> tuple[Site, ...]:
+    """Encoder modules and cross-attention keys and values see frames; all else in the decoder sees tokens."""
+    sites = []
+    for name, child in module.named_modules():
+        match = re.fullmatch(r"model\.(encoder|decoder)\.layers\.(\d+)\.(?:(\w+)\.)?(\w+)", name)
+        if not match or match[4] not in SITE_KINDS:
+            continue
+        part, layer, block, kind = match[1], int(match[2]), match[3], match[4]
+        frames = part == "encoder" or (block == "encoder_attn" and kind in ("k_proj", "v_proj"))
+        sites.append(Site(name, "frames" if frames else "tokens", part, layer, child.in_features, child.out_features))
+    return tuple(sites)
+
+
+class WhisperFamily:
+    """How the registry meets this family."""
+
+    name = "whisper"
+
+    def matches(self, folder: Path) -> bool:
+        config = folder / "config.json"
+        return config.is_file() and '"whisper"' in config.read_text(encoding="utf-8")
+
+    def card(self, folder: Path, name: str) -> Card:
+        """Describe a local folder."""
+        import json
+
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        layers = config["encoder_layers"]
+        languages: tuple[str, ...] = ()
+        generation = folder / "generation_config.json"
+        if generation.is_file():
+            languages = tuple(token.strip("<|>") for token in json.loads(generation.read_text(encoding="utf-8")).get("lang_to_id", {}))
+        return Card(
+            name=name,
+            family=self.name,
+            source=f"file:{folder}",
+            languages=languages,
+            frame_rate=SAMPLE_RATE / FRAME_SAMPLES,
+            n_layers=layers,
+            tap=layers // 2,
+            context="30s",
+            targets=("q_proj", "v_proj"),
+        )
+
+    def load(
+        self,
+        folder: Path,
+        card: Card,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        context: str | None = None,
+        tap: int | None = None,
+        quantize: str | None = None,
+    ) -> WhisperBase:
+        """quantize: None, `8bit` or `nf4` (bitsandbytes). Raises ModelError where weights are missing or do not fit."""
+        from transformers import BitsAndBytesConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
+
+        if dtype not in DTYPES:
+            raise ModelError(f"dtype {dtype!r} is unknown", valid=", ".join(DTYPES))
+        options: dict = {"dtype": DTYPES[dtype], "attn_implementation": "sdpa", "local_files_only": True, "use_safetensors": True}
+        if quantize is not None:
+            if quantize not in ("8bit", "nf4"):
+                raise ModelError(f"quantize {quantize!r} is unknown", valid="None, '8bit', 'nf4'")
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_8bit=quantize == "8bit",
+                load_in_4bit=quantize == "nf4",
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=DTYPES[dtype],
+                llm_int8_skip_modules=["proj_out"],
+            )
+            options["device_map"] = {"": device}
+        try:
+            module, info = WhisperForConditionalGeneration.from_pretrained(str(folder), output_loading_info=True, **options)
+            tokenizer = WhisperTokenizer.from_pretrained(str(folder), local_files_only=True)
+            extractor = WhisperFeatureExtractor.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{card.name} in {folder} cannot be loaded: {error}", remedy=f"boli zoo verify {card.name}") from error
+        missing = sorted(set(info["missing_keys"]) - {"proj_out.weight"})  # the head is tied to the embedding
+        wrong = [*missing, *sorted(info["unexpected_keys"]), *(str(key) for key in info["mismatched_keys"])]
+        if wrong:
+            raise ModelError(
+                f"The weights of {card.name} do not fit its config: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}",
+                remedy=f"boli zoo verify {card.name}",
+            )
+        if quantize is None:
+            module.to(device)
+        return WhisperBase(module, tokenizer, extractor, card, context=context, tap=tap)
+
+
+family = WhisperFamily()

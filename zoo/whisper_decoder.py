@@ -1,0 +1,86 @@
+"""Whisper's decoder, step by step, with a cache laid out for it.
+
+The modules are transformers' own (each projection is *called*, so whatever wraps it takes part); only the loop around
+them is ours: keys and values are written into preallocated memory, cross-attention keys and values are computed once,
+and rows can be moved.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class WhisperStepper:
+    """Implements `zoo.search.Stepper` for one batch.
+
+    decoder: transformers' WhisperDecoder; head: hidden -> logits; states: encoder output `[B, T, d]`;
+    prompt: int64 `[B, P]`; limit: most new tokens.
+    """
+
+    def __init__(self, decoder: nn.Module, head: nn.Module, states: torch.Tensor, prompt: torch.Tensor, limit: int):
+        self.decoder, self.head, self.prompt = decoder, head, prompt
+        self.states: torch.Tensor | None = states
+        self.capacity = prompt.shape[1] + limit
+        self.position = 0
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+        self.cross_keys: list[torch.Tensor] = []
+        self.cross_values: list[torch.Tensor] = []
+
+    def start(self) -> torch.Tensor:
+        states, self.states = self.states, None
+        for layer in self.decoder.layers:
+            attention = layer.encoder_attn
+            self.cross_keys.append(_heads(attention.k_proj(states), attention))
+            self.cross_values.append(_heads(attention.v_proj(states), attention))
+            shape = (states.shape[0], attention.num_heads, self.capacity, attention.head_dim)
+            self.keys.append(states.new_empty(shape))
+            self.values.append(states.new_empty(shape))
+        return self._run(self.prompt)
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self._run(tokens[:, None])
+
+    def select(self, index: torch.Tensor, same_clips: bool) -> None:
+        self.keys = [_moved(key, index, self.position) for key in self.keys]
+        self.values = [_moved(value, index, self.position) for value in self.values]
+        if not same_clips:
+            self.cross_keys = [key[index] for key in self.cross_keys]
+            self.cross_values = [value[index] for value in self.cross_values]
+
+    def _run(self, tokens: torch.Tensor) -> torch.Tensor:
+        decoder, start, stop = self.decoder, self.position, self.position + tokens.shape[1]
+        x = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[start:stop]
+        for i, layer in enumerate(decoder.layers):
+            attention = layer.self_attn
+            h = layer.self_attn_layer_norm(x)
+            query = _heads(attention.q_proj(h), attention)
+            self.keys[i][:, :, start:stop] = _heads(attention.k_proj(h), attention)
+            self.values[i][:, :, start:stop] = _heads(attention.v_proj(h), attention)
+            y = F.scaled_dot_product_attention(
+                query, self.keys[i][:, :, :stop], self.values[i][:, :, :stop], is_causal=stop - start > 1, scale=attention.scaling
+            )
+            x = x + attention.out_proj(_joined(y))
+            attention = layer.encoder_attn
+            query = _heads(attention.q_proj(layer.encoder_attn_layer_norm(x)), attention)
+            y = F.scaled_dot_product_attention(query, self.cross_keys[i], self.cross_values[i], scale=attention.scaling)
+            x = x + attention.out_proj(_joined(y))
+            x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
+        self.position = stop
+        return self.head(decoder.layer_norm(x[:, -1]))
+
+
+def _heads(x: torch.Tensor, attention: nn.Module) -> torch.Tensor:
+    """`[R, n, d]` -> `[R, heads, n, d / heads]`"""
+    return x.view(x.shape[0], x.shape[1], attention.num_heads, attention.head_dim).transpose(1, 2)
+
+
+def _joined(x: torch.Tensor) -> torch.Tensor:
+    """`[R, heads, n, d / heads]` -> `[R, n, d]`"""
+    return x.transpose(1, 2).flatten(2)
+
+
+def _moved(cache: torch.Tensor, index: torch.Tensor, length: int) -> torch.Tensor:
+    new = cache.new_empty((len(index), *cache.shape[1:]))
+    new[:, :, :length] = cache[index, :, :length]
+    return new
