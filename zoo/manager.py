@@ -1,0 +1,388 @@
+"""The manager: which models there are, where their files lie, and pulling and removing them.
+
+Loading never uses the network. Pulling stages, checks, records and then renames, so that at any moment a model's
+folder is whole or is not there; see zoo.cache for the places.
+"""
+
+import difflib
+import json
+import re
+import time
+from dataclasses import dataclass, replace
+from functools import cache as remembered
+from pathlib import Path
+
+import filelock
+
+from zoo import cache, checksum, lock, pickles, registry
+from zoo.cache import Entry, Manifest
+from zoo.card import Card
+from zoo.errors import ModelError
+from zoo.progress import Progress, Silent
+from zoo.sources import Fetched, Request, builtin, parse, source
+
+CARDS = Path(__file__).parent / "cards"
+
+
+@remembered
+def cards() -> dict[str, Card]:
+    """Name -> Card of the models that boli knows by name. Raises ModelError for a broken or doubled card."""
+    found: dict[str, Card] = {}
+    for file in sorted(CARDS.glob("*.json")):
+        for data in json.loads(file.read_text(encoding="utf-8")):
+            card = Card.from_dict(data)
+            if card.name in found:
+                raise ModelError(
+                    f"Two cards are called {card.name!r}", valid="one card for a name", remedy=f"edit {file}"
+                )
+            found[card.name] = card
+    return found
+
+
+def find(name: str) -> Entry | None:
+    """The version of `name` in the cache that `load` would take, None where there is none.
+
+    `name@revision` asks for one revision (a commit or its beginning, or the branch or tag it was pulled by). Else the
+    project's lock decides, else the card's pinned revision, else the newest pull.
+    """
+    name, _, revision = name.partition("@")
+    found = list(cache.entries(name))
+    if revision:
+        return next((e for e in found if revision == e.manifest.requested or _begins(e, revision)), None)
+    if pin := lock.read().get(name):
+        return next((e for e in found if e.version == pin.version), None)
+    pinned = _pinned(cards()[name]) if name in cards() else ""
+    if pinned:
+        return next((e for e in found if e.manifest.revision == pinned), None) or next(
+            (e for e in found if not e.manifest.source.startswith(("hub:", "builtin:"))), None
+        )
+    return next(iter(found), None)
+
+
+def _pinned(card: Card) -> str:
+    scheme, _, location = card.source.partition(":")
+    return builtin.revision(location) if scheme == "builtin" else card.revision
+
+
+def _begins(entry: Entry, revision: str) -> bool:
+    return len(revision) >= 7 and (entry.version.startswith(revision) or entry.manifest.revision.startswith(revision))
+
+
+def resolve(name: str) -> tuple[Card, Path]:
+    """Card and folder of a model, its files verified. No network; a built-in model is made when it is not there yet.
+
+    name: a card, `name@revision`, a hub id that was pulled, or a local folder.
+    Raises ModelError when it is unknown, not pulled, damaged, or not what the project's lock pins.
+    """
+    plain = name.partition("@")[0]
+    known = cards().get(plain)
+    if known is not None and known.source.startswith("repo:"):
+        return _in_place(known)
+    if known is None and Path(name).expanduser().is_dir():
+        return _local(Path(name).expanduser().resolve(), name)
+    if known is None and (name.startswith((".", "/", "~")) or not _could_be_name(plain)):
+        raise ModelError(
+            f"{name} is no folder", valid="a folder with a model's files, or a name", remedy="boli zoo list"
+        )
+    entry = find(name)
+    if entry is None and known is not None and known.source.startswith("builtin:"):
+        pull(plain)
+        entry = find(name)
+    if entry is None:
+        raise _not_pulled(name)
+    verify_entry(entry)
+    return _card(entry), entry.folder
+
+
+def _could_be_name(name: str) -> bool:
+    try:
+        return bool(cache.slug(name))
+    except ModelError:
+        return False
+
+
+def _card(entry: Entry) -> Card:
+    """The card boli ships where it has one (its tap may be measured since the pull), with what was really pulled."""
+    card = cards().get(entry.name, entry.card)
+    manifest = entry.manifest
+    return replace(
+        card,
+        source=manifest.source,
+        revision=manifest.revision,
+        files=dict(manifest.files),
+        size_bytes=manifest.size_bytes,
+    )
+
+
+def _in_place(card: Card) -> tuple[Card, Path]:
+    scheme, location = parse(card.source)
+    folder = source(scheme).fetch(Request(card.name, scheme, location), Path()).folder
+    seen = cache.verified_file(card.name, "repository")
+    if damages := checksum.damages(folder, card.files, seen):
+        raise ModelError(
+            f"{card.name} is damaged: {damages[0]}",
+            valid="the files as they are in the repository",
+            remedy=f"git checkout -- {location}",
+        )
+    return card, folder
+
+
+def _local(folder: Path, name: str) -> tuple[Card, Path]:
+    family = registry.family_of(folder)
+    if family is None:
+        raise _no_family(name, folder)
+    return family.card(folder, name), folder
+
+
+def _not_pulled(name: str) -> ModelError:
+    plain, _, revision = name.partition("@")
+    pulled = sorted({entry.name for entry in cache.entries()})
+    asked = f"boli zoo pull {plain}" + (f" --revision {revision}" if revision else "")
+    if plain in cards() or plain in pulled:
+        what = f"{name} is not in the cache {cache.home()}"
+        if plain in lock.read():
+            what += f" at the revision that {lock.path()} pins"
+        return ModelError(what, valid=f"pulled: {', '.join(pulled) or 'none'}", remedy=asked)
+    close = difflib.get_close_matches(plain, [*cards(), *pulled], n=3, cutoff=0.5)
+    near = f"; close: {', '.join(close)}" if close else ""
+    return ModelError(
+        f"No model is called {name!r}{near}",
+        valid=", ".join(sorted({*cards(), *pulled})) + ", or a folder",
+        remedy=f"boli zoo pull {close[0]}"
+        if close and close[0] not in pulled
+        else asked
+        if "/" in plain
+        else "boli zoo list",
+    )
+
+
+def verify_entry(entry: Entry, full: bool = False) -> None:
+    """Raises ModelError when a pulled model's files are not what was recorded, or not what the lock pins.
+
+    full: read every byte; else what is unchanged since the last reading (size, time, inode) is trusted.
+    """
+    if damages := entry.damages(full):
+        raise ModelError(
+            f"{entry.name} in {entry.folder} is damaged: {'; '.join(damages[:3])}",
+            valid="the files as they were pulled",
+            remedy=f"boli zoo pull {entry.name}  (it replaces a damaged copy)",
+        )
+    pin = lock.read().get(entry.name)
+    if pin and pin.version == entry.version and (found := lock.differences(pin, entry.manifest.files)):
+        raise ModelError(
+            f"{entry.name} is not what {lock.path()} pins: {'; '.join(found[:3])}",
+            valid=f"version {pin.version} with the pinned sha256 of every file",
+            remedy=f"boli zoo lock {entry.name}  (if the copy in the cache is the right one)",
+        )
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to pull. Each field's text serves as the help of the option of the same name."""
+
+    origin: str = ""
+    """Take the files from here instead: hub:ORGANISATION/MODEL, a folder, an archive, an http(s) address."""
+    revision: str = ""
+    """Branch, tag or commit of a hub model; by default what the lock or the card pins, else the newest."""
+    sha256: str = ""
+    """Expected sha256 of the archive."""
+    family: str = ""
+    """Family of the model, where its files do not tell."""
+    update: bool = False
+    """Ask the source again although a version is in the cache."""
+
+
+def pull(name: str, options: Options = Options(), progress: Progress | None = None) -> Entry:
+    """Bring a model into the cache, or see that the copy there is whole, and mend it where it is not.
+
+    name: a card, a hub id, or with `options.origin` any name. Raises ModelError; what was downloaded until then is
+    kept, and the next call goes on from it.
+    """
+    progress = progress or Silent()
+    request, card, pin, options = _wanted(name, options, progress)
+    name = request.name
+    entry = None if options.update else _present(name, options, pin)
+    if entry is not None and not entry.damages(full=True):
+        return entry
+    lock_file = cache.lock_file(name)
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(lock_file)
+    try:
+        held.acquire(timeout=0.1)
+    except filelock.Timeout:
+        progress.say(f"another process is pulling {name}; waiting for it")
+        held.acquire(poll_interval=0.2)
+    try:
+        entry = None if options.update else _present(name, options, pin)
+        if entry is not None:
+            damages = entry.damages(full=True)
+            if not damages:
+                return entry
+            progress.say(f"{name} is damaged ({damages[0]}); pulling it anew")
+        return _pull(request, card, pin, options)
+    finally:
+        held.release()
+
+
+def _wanted(name: str, options: Options, progress: Progress) -> tuple[Request, Card | None, lock.Pin | None, Options]:
+    if "@" in name and not options.revision and _could_be_name(name.partition("@")[0]):
+        name, _, revision = name.partition("@")
+        options = replace(options, revision=revision)
+    card = cards().get(name)
+    pin = lock.read().get(name)
+    if options.revision or options.origin or options.update:
+        pin = None
+    if options.origin:
+        text = options.origin
+    elif pin is not None:
+        text = pin.source
+    elif card is not None:
+        text = card.source
+    else:
+        known = next(cache.entries(name), None) if _could_be_name(name) else None
+        text = known.manifest.source if known is not None else name
+    scheme, location = parse(text)
+    if source(scheme).IN_PLACE:
+        raise ModelError(
+            f"{name} is used where it lies and is never pulled",
+            valid="any other model",
+            remedy=f"boli zoo verify {name}",
+        )
+    if not options.origin and card is None and pin is None and text == name and scheme != "hub":
+        raise ModelError(
+            f"{name} is where a model comes from; it needs a name too",
+            valid="boli zoo pull NAME --from SOURCE",
+            remedy=f"boli zoo pull {_suggested(location)} --from {name}",
+        )
+    if scheme == "hub" and text == name:
+        name = location
+    cache.slug(name)
+    revision = options.revision or (pin.revision if pin else "")
+    if not revision and card is not None and not options.origin and not options.update:
+        revision = card.revision
+    if scheme == "hub" and "@" in location and not revision:
+        location, _, revision = location.partition("@")
+    family = options.family or (card.family if card else "")
+    allowed = bool(family) and getattr(registry.family(family), "verifies_pickles", False)
+    request = Request(name, scheme, location, revision, options.sha256, allowed, progress)
+    return request, card, pin, options
+
+
+def _suggested(location: str) -> str:
+    stem = Path(location.partition("#")[0].partition("?")[0].rstrip("/")).name
+    stem = re.sub(r"(\.(tar|tgz|gz|bz2|xz|zip))+$", "", stem)
+    return re.sub(r"[^\w.]+", "-", stem).strip("-._") or "my-model"
+
+
+def _present(name: str, options: Options, pin: lock.Pin | None) -> Entry | None:
+    if options.revision:
+        return find(f"{name}@{options.revision}")
+    if options.origin:
+        scheme, location = parse(options.origin)
+        found = (e for e in cache.entries(name) if e.manifest.source == f"{scheme}:{location}")
+        return next(found, None)
+    return find(name)
+
+
+def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Options) -> Entry:
+    staging = cache.staging_folder(request.name)
+    staging.mkdir(parents=True, exist_ok=True)
+    try:
+        fetched = source(request.scheme).fetch(request, staging)
+    except OSError as error:
+        if cache.is_full(error):
+            raise cache.full_disk(request.name, error.strerror) from error
+        raise ModelError(
+            f"{request.name} cannot be staged in {staging}: {error}", remedy=f"ls -ld {staging}"
+        ) from error
+    card = _described(request, card, options, fetched)
+    sums = {}
+    for path in sorted(fetched.folder.rglob("*")):
+        if path.is_file() and path.name != cache.MANIFEST:
+            name = path.relative_to(fetched.folder).as_posix()
+            if path.suffix == ".safetensors":
+                pickles.check_safetensors(path, request.name)
+            sums[name] = fetched.sha256.get(name) or checksum.sha256(path)
+    _compare(request, card, pin, fetched, sums)
+    size = sum((fetched.folder / name).stat().st_size for name in sums)
+    card = replace(card, source=request.source, revision=fetched.revision, files=sums, size_bytes=size)
+    version = fetched.revision if request.scheme == "hub" else f"sha256-{checksum.tree_digest(sums)[:16]}"
+    manifest = Manifest(card.to_dict(), request.source, fetched.revision, options.revision, sums, size, time.time())
+    entry = cache.publish(fetched.folder, request.name, version, manifest)
+    cache.discard(staging)
+    return entry
+
+
+def _described(request: Request, card: Card | None, options: Options, fetched: Fetched) -> Card:
+    """The model's card; removes pickles that stand beside safetensors. Raises ModelError where no family fits."""
+    folder, name = fetched.folder, request.name
+    if found := [] if request.pickles else pickles.pickled(folder):
+        if not list(folder.rglob("*.safetensors")):
+            raise pickles.refuse(folder, found, name, options.family or (card.family if card else ""))
+        for path in found:
+            path.unlink()
+    if options.family or card is not None:
+        family = registry.family(options.family or card.family)
+        if not family.matches(folder):
+            raise ModelError(
+                f"{request.source} is no model of the family {family.name!r}",
+                valid=", ".join(sorted(registry.targets())),
+                remedy=f"boli zoo pull {_suggested(request.location)}-copy --from {request.source}"
+                "  (under another name its files decide the family)",
+            )
+    else:
+        family = registry.family_of(folder)
+        if family is None:
+            raise _no_family(request.source, folder)
+    return card if card is not None else family.card(folder, name)
+
+
+def _no_family(what: str, folder: Path) -> ModelError:
+    names = sorted(path.name for path in folder.iterdir())
+    inside = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+    return ModelError(
+        f"No family knows the files of {what} ({inside or 'it is empty'})",
+        valid=f"a model of {', '.join(sorted(registry.targets()))}, with its config.json",
+        remedy="install the package that brings its family (entry point group boli.families), then try again",
+    )
+
+
+def _compare(request: Request, card: Card, pin: lock.Pin | None, fetched: Fetched, sums: dict[str, str]) -> None:
+    """Raises ModelError when the files are not those of the lock, or of the card at its own revision."""
+    if pin is not None and (found := lock.differences(pin, sums)):
+        raise ModelError(
+            f"{request.source} no longer gives what {lock.path()} pins: {'; '.join(found[:3])}",
+            valid=f"version {pin.version}",
+            remedy=f"boli zoo pull {request.name} --update && boli zoo lock {request.name}"
+            "  (if the new state is wanted)",
+        )
+    if card.revision and card.revision == fetched.revision:
+        for name in sorted(set(card.files) & set(sums)):
+            if card.files[name] != sums[name]:
+                raise ModelError(
+                    f"{name} of {request.source} has sha256 {sums[name]}",
+                    valid=f"{card.files[name]}, as the card of {card.name} says",
+                    remedy=f"unset HF_ENDPOINT; boli zoo pull {request.name}  (the hub it came from gives other files)",
+                )
+
+
+def remove(name: str) -> int:
+    """Remove all versions of a model, or with `name@revision` one. Returns the bytes freed.
+
+    Raises ModelError when none is in the cache.
+    """
+    plain, _, revision = name.partition("@")
+    found = [
+        e for e in cache.entries(plain) if not revision or _begins(e, revision) or revision == e.manifest.requested
+    ]
+    if not found:
+        raise ModelError(
+            f"{name} is not in the cache {cache.home()}",
+            valid=", ".join(sorted({entry.name for entry in cache.entries()})) or "nothing is pulled",
+            remedy="boli zoo list --pulled",
+        )
+    freed = 0
+    for entry in found:
+        freed += cache.discard(entry.folder)
+        cache.verified_file(entry.name, entry.version).unlink(missing_ok=True)
+    return freed

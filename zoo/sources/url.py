@@ -1,0 +1,90 @@
+"""An archive (tar, tar.gz, tar.bz2, tar.xz, zip) at an http(s) address or on this machine.
+
+`#sha256:<64 hex digits>` after the address, or `sha256` of the request, pins its content.
+"""
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from zoo import checksum
+from zoo.errors import ModelError
+from zoo.sources import Fetched, Request
+from zoo.sources.download import download
+from zoo.sources.unpack import unpack
+
+IN_PLACE = False
+
+
+def fetch(request: Request, staging: Path) -> Fetched:
+    location, _, fragment = request.location.partition("#")
+    expected = _expected(request, fragment)
+    if request.scheme == "file":
+        archive = _local(location, request)
+        _check(archive, expected, request)
+    else:
+        url = f"{request.scheme}:{location}"
+        if not urlsplit(url).netloc:
+            raise ModelError(f"{url!r} names no server", valid="https://server/path/archive.tar.gz")
+        archive = staging / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
+        download(url, archive, name=request.name, progress=request.progress, known_content=bool(expected))
+        try:
+            _check(archive, expected, request)
+        except ModelError:
+            archive.unlink()  # the next pull must not go on from it
+            raise
+    unpacked = staging / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir()
+    unpack(archive, unpacked, name=request.name, source=f"{request.scheme}:{location}")
+    return Fetched(_root(unpacked))
+
+
+def _address(request: Request) -> str:
+    return f"{request.scheme}:{request.location.partition('#')[0]}"
+
+
+def _expected(request: Request, fragment: str) -> str:
+    text = request.sha256 or fragment
+    if not text:
+        return ""
+    digest = text.removeprefix("sha256:").removeprefix("sha256=").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ModelError(
+            f"{text!r} is no sha256",
+            valid="64 hexadecimal digits, as `sha256sum ARCHIVE` prints them",
+            remedy=f"boli zoo pull {request.name} --from {_address(request)} --sha256 DIGITS",
+        )
+    return digest
+
+
+def _check(archive: Path, expected: str, request: Request) -> None:
+    if expected and (actual := checksum.sha256(archive)) != expected:
+        raise ModelError(
+            f"The archive of {request.name} has sha256 {actual}",
+            valid=f"{expected}, as you asked for",
+            remedy=f"boli zoo pull {request.name} --from {_address(request)} --sha256 {actual}"
+            "  (only if its publisher confirms this sha256)",
+        )
+
+
+def _local(location: str, request: Request) -> Path:
+    path = Path(unquote(urlsplit(f"file:{location}").path) if location.startswith("//") else location).expanduser()
+    if path.is_dir():
+        raise ModelError(
+            f"{path} is a folder", valid="an archive", remedy=f"boli zoo pull {request.name} --from {path}"
+        )
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist", valid="an archive on this machine", remedy=f"ls -l {path.parent}")
+    return path
+
+
+def _root(unpacked: Path) -> Path:
+    """The folder with the files, where the archive packs them inside others (`model/config.json`)."""
+    while True:
+        inside = list(unpacked.iterdir())
+        if len(inside) != 1 or not inside[0].is_dir():
+            return unpacked
+        unpacked = inside[0]
