@@ -1,0 +1,409 @@
+"""`boli train base`: a Whisper-architecture model from scratch.
+
+Every clip is seen as it will be when serving: padded with zeros to the next point of the grid. All audio lies in
+memory, on the device where it fits; log-mels, speed and augmentation are made there in batches, so the device waits
+for nobody. Where `max_minutes` is given the learning rate follows the clock, so its decay always completes.
+"""
+
+import copy
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training import base_model, checkpoints, tokenizer
+from training.augment import Augmenter, AugmentOptions
+from training.base_model import CtcHead, ModelOptions, Texts
+from training.batches import LogMel, Planned, PlanOptions, gather, plan_epoch
+from training.clips import describe_skipped, load_clips
+from training.data.manifest import read_manifest
+from training.recipe import DataOptions, RunOptions, check, dump
+from training.run import Run
+from training.signals import Preempted, StopRequest
+from training.validation import spread, validate
+from zoo.card import Card
+from zoo.errors import DataError
+from zoo.speech import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    size: int = 1200
+    """Text tokens, the 256 bytes included."""
+    text: list[str] = field(default_factory=list)
+    """Further text, `language=file` (one sentence a line), beside the training manifests' own."""
+    languages: list[str] = field(default_factory=list)
+    """Languages that the model claims to write; empty: all that have text in a manifest or a text file."""
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """How it learns."""
+
+    max_minutes: float = 0.0
+    """Wall-clock budget from the start of the job, loading included; the schedule follows the clock. 0: by steps."""
+    steps: int = 20_000
+    """Steps, where the clock does not decide."""
+    learning_rate: float = 1.5e-3
+    """Peak."""
+    final_share: float = 0.01
+    """Learning rate at the end, as a share of the peak."""
+    warmup: float = 0.03
+    """Share of the training spent on warming up."""
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    """Gradients above this norm are scaled down to it."""
+    label_smoothing: float = 0.1
+    ctc: float = 0.5
+    """Weight of the CTC auxiliary loss at the start; it falls linearly to `ctc_final`. 0: none."""
+    ctc_final: float = 0.1
+    timestamps: float = 0.1
+    """Share of clips written with timestamps (0.00 and the clip's end)."""
+    ema: float = 0.999
+    """Decay of the moving average of weights that is validated and saved; 0: the weights themselves."""
+    precision: str = "auto"
+    """`auto`: bf16 where the device has it; `fp32`, `bf16`."""
+    compile: bool = False
+    """torch.compile the layers: pays on a GPU after about a minute of training."""
+    validate_minutes: float = 1.0
+    """Minutes between two validations; 0: only at the end."""
+    checkpoint_minutes: float = 1.0
+
+    def __post_init__(self):
+        check(
+            self.max_minutes > 0 or self.steps > 0, "learn.steps", self.steps, "above 0, or learn.max_minutes above 0"
+        )
+        check(self.precision in ("auto", "fp32", "bf16"), "learn.precision", self.precision, "auto, fp32, bf16")
+        check(self.learning_rate > 0, "learn.learning_rate", self.learning_rate, "above 0")
+        check(0 <= self.timestamps <= 1, "learn.timestamps", self.timestamps, "0 to 1")
+        check(0 <= self.ema < 1, "learn.ema", self.ema, "0 up to below 1")
+
+
+@dataclass(frozen=True)
+class BaseRecipe:
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    tokenizer: TokenizerOptions = field(default_factory=TokenizerOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    learn: LearnOptions = field(default_factory=LearnOptions)
+    grid_s: float = 1.0
+    """Step of the grid that clips are padded to (context `dynamic`)."""
+    name: str = "base"
+    """Name of the model."""
+
+
+def train_base(recipe: BaseRecipe, resume: Path | None = None) -> Path:
+    """Train, validate, and leave the model in `<run>/model`. Returns the run's folder."""
+    began = time.monotonic()
+    run = Run.resume(resume, recipe.run) if resume else Run.start(recipe.run, dump(recipe), recipe.name)
+    try:
+        with StopRequest() as stop:
+            final = _Job(recipe, run, began).train(stop)
+    except Preempted as why:
+        run.finish({}, "preempted", str(why))
+        raise
+    except BaseException as error:
+        run.finish({}, "failed", f"{type(error).__name__}: {error}")
+        raise
+    run.finish(final)
+    return run.folder
+
+
+def load_manifests(paths: list[str], options: DataOptions) -> list:
+    records = [record for path in paths for record in read_manifest(path, subset=options.subset, check_audio=False)]
+    if options.languages:
+        records = [record for record in records if record.lang in options.languages]
+    if not records:
+        wanted = ", ".join(options.languages) or "any language"
+        raise DataError(f"There is no clip in {wanted} in {paths}", remedy="give data.train=[MANIFEST.jsonl]")
+    return records
+
+
+class _Job:
+    """The state of one training."""
+
+    def __init__(self, recipe: BaseRecipe, run: Run, began: float):
+        self.recipe, self.run, self.began = recipe, run, began
+        device = recipe.run.device
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.cuda = self.device.startswith("cuda")
+        torch.manual_seed(recipe.run.seed)
+        if self.cuda:
+            torch.backends.cuda.matmul.allow_tf32 = True
+            torch.backends.cudnn.allow_tf32 = True
+        learn = recipe.learn
+        self.bf16 = learn.precision == "bf16" or (
+            learn.precision == "auto" and self.cuda and torch.cuda.is_bf16_supported()
+        )
+        self._load_data()
+        self._build()
+        self.step = self.epoch = self.position = 0
+        self.spent = 0.0
+        """Seconds of earlier attempts."""
+        self._restore()
+        self.seen_s = 0.0
+        """Padded seconds of audio trained on, by this process."""
+        self.mark = (time.monotonic(), 0.0, self.step)
+        """Time, audio and step at the last log."""
+
+    def _load_data(self) -> None:
+        recipe, log = self.recipe, self.run.logger.info
+        train_records = load_manifests(recipe.data.train, recipe.data)
+        valid_records = load_manifests(recipe.data.valid, recipe.data) if recipe.data.valid else []
+        valid_records = [valid_records[i] for i in spread(recipe.data.max_valid_clips, [r.lang for r in valid_records])]
+        texts = _texts(train_records, recipe.tokenizer)
+        self.languages = recipe.tokenizer.languages or sorted(texts)
+        self.tokenizer = tokenizer.learn(texts, recipe.tokenizer.size, recipe.model.max_duration_s)
+        self.clips = load_clips(train_records, recipe.data)
+        self.valid = load_clips(valid_records, recipe.data) if valid_records else None
+        log("%d clips, %.2f h, loaded in %.1f s", len(self.clips), self.clips.hours, time.monotonic() - self.began)
+        for part in (self.clips, self.valid):
+            if part and part.skipped:
+                log(describe_skipped(part))
+        self.clips.to(self.device)
+        records = self.clips.records
+        self.texts = Texts(
+            [r.text for r in records], [r.lang for r in records], self.tokenizer, recipe.model.max_tokens, self.device
+        )
+        if cut := self.texts.fits.count(False):
+            log("%d texts were longer than %d tokens and were cut", cut, recipe.model.max_tokens)
+
+    def _build(self) -> None:
+        from transformers import WhisperFeatureExtractor
+
+        recipe = self.recipe
+        self.model = base_model.build(recipe.model, self.tokenizer, self.languages).to(self.device)
+        self.ctc = CtcHead(recipe.model.width, recipe.tokenizer.size).to(self.device)
+        extractor = WhisperFeatureExtractor(
+            feature_size=recipe.model.mel_bins, chunk_length=recipe.model.max_duration_s
+        )
+        self.log_mel = LogMel(extractor, self.device)
+        self.extractor = extractor
+        self.augmenter = Augmenter(recipe.augment)
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        trained = [*self.weights, *self.ctc.parameters()]
+        decayed = [p for p in trained if p.ndim > 1]
+        plain = [p for p in trained if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": recipe.learn.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=recipe.learn.learning_rate, betas=(0.9, 0.98), eps=1e-8, fused=self.cuda,
+        )  # fmt: skip
+        self.trained = trained
+        self.average = copy.deepcopy(self.model).eval() if recipe.learn.ema else self.model
+        self.average_weights = [p for p in self.average.parameters() if p.requires_grad]
+        if recipe.learn.compile:
+            torch._dynamo.config.suppress_errors = True  # a layer that cannot be compiled runs as it is
+            for layer in [*self.model.model.encoder.layers, *self.model.model.decoder.layers]:
+                layer.compile(dynamic=True)
+        count = sum(p.numel() for p in self.model.parameters())
+        self.run.logger.info("%.2f M parameters, %d tokens, on %s", count / 1e6, len(self.tokenizer), self.device)
+
+    def train(self, stop: StopRequest) -> dict[str, Any]:
+        learn = self.recipe.learn
+        validated = saved = time.monotonic()
+        while self._progress() < 1:
+            plan = plan_epoch(
+                self.clips,
+                self.recipe.plan,
+                self.recipe.grid_s,
+                self.recipe.model.max_duration_s,
+                self.recipe.run.seed,
+                self.epoch,
+            )
+            while self.position < len(plan) and self._progress() < 1:
+                measured = self._step(plan[self.position])
+                self.position += 1
+                self.step += 1
+                if self.step % self.recipe.run.log_every == 0:
+                    self._log(measured)
+                now = time.monotonic()
+                if stop:
+                    self._save()
+                    raise Preempted(f"{stop.received} at step {self.step}")
+                if learn.validate_minutes and self.valid and now - validated > 60 * learn.validate_minutes:
+                    self._validate()
+                    validated = time.monotonic()
+                if now - saved > 60 * learn.checkpoint_minutes:
+                    self._save()
+                    saved = time.monotonic()
+            if self.position >= len(plan):
+                self.epoch, self.position = self.epoch + 1, 0
+        self._save()
+        return self._export()
+
+    def _elapsed(self) -> float:
+        return self.spent + time.monotonic() - self.began
+
+    def _progress(self) -> float:
+        """Share of the training done, 0 to 1."""
+        learn = self.recipe.learn
+        if not learn.max_minutes:
+            return self.step / learn.steps
+        return (self._elapsed() - self.loaded) / max(1e-9, 60 * learn.max_minutes - self.loaded)
+
+    def _step(self, batch: Planned) -> dict[str, torch.Tensor]:
+        learn, done = self.recipe.learn, min(1.0, self._progress())
+        rate = learn.learning_rate * _schedule(done, learn.warmup, learn.final_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        generator = torch.Generator(self.device).manual_seed(_seed(self.recipe.run.seed, self.step))
+        audio, lengths = gather(self.clips, batch, self.device)
+        audio = self.augmenter.waves(audio, lengths, generator)
+        mel = self.augmenter.mels(self.log_mel(audio), lengths, generator)
+        index = torch.from_numpy(batch.index).to(self.device, non_blocking=True)
+        width = max(self.texts.lengths[i] for i in batch.index)
+        timed = torch.rand(len(index), generator=generator, device=self.device) < learn.timestamps
+        inputs, labels, text, counts = self.texts.targets(index, width, timed, lengths)
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16):
+            states = base_model.encode(self.model, mel)
+            attention = base_model.attention_loss(self.model, states, inputs, labels, learn.label_smoothing)
+        loss, measured = attention, {"loss": attention.detach(), "learning_rate": torch.tensor(rate)}
+        if learn.ctc:
+            frames = torch.ceil(lengths / 320).long().clamp(1, states.shape[1])
+            ctc = self.ctc(states, frames, text, counts)
+            loss = loss + (learn.ctc + (learn.ctc_final - learn.ctc) * done) * ctc
+            measured["ctc_loss"] = ctc.detach()
+        loss.backward()
+        measured["gradient_norm"] = norm = torch.nn.utils.clip_grad_norm_(self.trained, learn.clip_norm)
+        # One bad batch must not cost the run: an update that is not finite is left out. On a GPU the fused optimizer
+        # does so by itself (the field GradScaler uses), without waiting for the device.
+        if self.cuda:
+            self.optimizer.found_inf = (~torch.isfinite(norm)).float()
+        if self.cuda or bool(torch.isfinite(norm)):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if learn.ema:
+            with torch.no_grad():
+                decay = min(learn.ema, (self.step + 1) / (self.step + 10))
+                torch._foreach_lerp_(self.average_weights, self.weights, 1 - decay)
+        self.seen_s += len(batch.index) * batch.samples / SAMPLE_RATE
+        return measured
+
+    def _log(self, measured: dict[str, torch.Tensor]) -> None:
+        metrics = {key: float(value) for key, value in measured.items()}
+        if not math.isfinite(metrics["loss"]):
+            raise DataError(
+                f"The loss is {metrics['loss']} at step {self.step}",
+                remedy="lower learn.learning_rate, or resume with --resume RUN",
+            )
+        now = time.monotonic()
+        mark, seen, step = self.mark
+        metrics |= {
+            "audio_s_per_s": (self.seen_s - seen) / (now - mark),
+            "steps_per_s": (self.step - step) / (now - mark),
+        }
+        self.mark = (now, self.seen_s, self.step)
+        if self.cuda:
+            metrics["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        done = self._progress()
+        left = (self._elapsed() - self.loaded) * (1 / done - 1) if done > 0 else None
+        self.run.log(self.step, metrics, self.recipe.learn.steps, left)
+
+    def _validate(self) -> dict[str, float]:
+        start = time.monotonic()
+        scored = validate(self.served(), self.valid)
+        self.run.log(
+            self.step,
+            {f"valid_{key}": value for key, value in scored.metrics.items()},
+            self.recipe.learn.steps,
+            quiet=True,
+        )
+        self.run.table("predictions", scored.rows)
+        languages = sorted({record.lang for record in self.valid.records})
+        table = "  ".join(
+            f"{each} {scored.metrics[f'wer_{each}']:.1%}/{scored.metrics[f'cer_{each}']:.1%}" for each in languages
+        )
+        log = self.run.logger.info
+        log("valid step %d WER/CER: %s (%.1f s)", self.step, table, time.monotonic() - start)
+        for row in {row["language"]: row for row in reversed(scored.rows)}.values():
+            log("  %s | %s -> %s", row["language"], row["reference"], row["hypothesis"])
+        return scored.metrics
+
+    def served(self):
+        """The averaged model behind the zoo's own interface."""
+        from zoo.whisper import WhisperBase
+
+        card = Card(self.recipe.name, "whisper", context="dynamic", grid_s=self.recipe.grid_s, tap=0)
+        frozen = self.average if self.recipe.learn.ema else copy.deepcopy(self.model)
+        return WhisperBase(frozen, self.tokenizer, self.extractor, card, self.run.folder / "model")
+
+    def _save(self) -> None:
+        def fill(folder: Path) -> None:
+            parts = {"model": self.model, "average": self.average, "ctc": self.ctc, "optimizer": self.optimizer}
+            state = {name: part.state_dict() for name, part in parts.items()}
+            state |= {"step": self.step, "epoch": self.epoch, "position": self.position, "spent": self._elapsed()}
+            state["random"] = torch.get_rng_state()
+            state["cuda_random"] = torch.cuda.get_rng_state_all() if self.cuda else []
+            torch.save(state, folder / "state.pt")
+
+        checkpoints.write(self.run.checkpoints, self.step, fill)
+
+    def _restore(self) -> None:
+        self.loaded = time.monotonic() - self.began
+        folder = checkpoints.read(self.run.checkpoints)
+        if folder is None:
+            return
+        state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.ctc.load_state_dict(state["ctc"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.epoch, self.position = state["step"], state["epoch"], state["position"]
+        self.spent = state["spent"]
+        torch.set_rng_state(state["random"].cpu())
+        if self.cuda and state["cuda_random"]:
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random"]])
+        self.run.rewind(self.step)
+        self.run.logger.info("resumed at step %d after %.0f s", self.step, self.spent)
+
+    def _export(self) -> dict[str, Any]:
+        folder = self.run.folder / "model"
+        size = base_model.save(self.average, self.tokenizer, folder, self.recipe.model)
+        checkpoints.sync(folder)
+        final: dict[str, Any] = self._validate() if self.valid else {}
+        parameters = sum(p.numel() for p in self.model.parameters())
+        final |= {
+            "parameters": parameters,
+            "model_bytes": size,
+            "steps": self.step,
+            "epochs": self.epoch,
+            "minutes": self._elapsed() / 60,
+        }
+        self.run.table("results", [final])
+        self.run.logger.info("model of %.1f MB in %s", size / 1e6, folder)
+        return final
+
+
+def _texts(records: list, options: TokenizerOptions) -> dict[str, list[str]]:
+    """Sentences per language, each once."""
+    texts: dict[str, dict[str, None]] = {language: {} for language in options.languages}
+    for record in records:
+        texts.setdefault(record.lang, {})[record.text] = None
+    for item in options.text:
+        language, _, path = item.partition("=")
+        check(
+            bool(path) and Path(path).is_file(),
+            "tokenizer.text",
+            item,
+            "language=file, the file with one sentence a line",
+        )
+        texts.setdefault(language, {}).update(dict.fromkeys(Path(path).read_text(encoding="utf-8").splitlines()))
+    return {language: list(sentences) for language, sentences in texts.items()}
+
+
+def _schedule(done: float, warmup: float, final: float) -> float:
+    """Linear warm-up, then half a cosine down to `final`."""
+    if done < warmup:
+        return done / warmup + 1e-3
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
+def _seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

@@ -1,0 +1,48 @@
+"""`boli train adapter|classifier|base RECIPE [key=value ...]`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Train adapters, classifiers and base models from recipes."
+)
+
+Recipe = Annotated[
+    str, typer.Argument(help="YAML file; `training/recipes/` has one for each job. Not needed with --resume.")
+]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value ..., for example run.seed=1 adapter.rank=32")]
+Resume = Annotated[
+    Path | None, typer.Option("--resume", help="Go on in this run's folder; the recipe is the run's own.")
+]
+
+
+@app.callback()
+def _root() -> None:
+    """Train adapters, classifiers and base models from recipes."""
+
+
+@app.command()
+def base(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None) -> None:
+    """A Whisper-architecture model from scratch."""
+    from training.base import BaseRecipe, train_base
+
+    _start(BaseRecipe, train_base, recipe, overrides, resume)
+
+
+def _start(kind, train, recipe: str, overrides: list[str] | None, resume: Path | None) -> None:
+    """Load the recipe and train. A job that was told to leave exits with 75 (try again)."""
+    from training.recipe import load
+    from training.signals import EXIT_PREEMPTED, Preempted
+
+    given = list(overrides or [])
+    if "=" in recipe:
+        recipe, given = "", [recipe, *given]
+    options = load(kind, resume / "config.yaml" if resume else recipe, given)
+    try:
+        folder = train(options, resume)
+    except Preempted as why:
+        typer.echo(f"stopped: {why}", err=True)
+        raise typer.Exit(EXIT_PREEMPTED) from None
+    typer.echo(str(folder))
