@@ -24,7 +24,13 @@ BENCHES = {
 
 
 def _usage() -> str:
-    lines = ["usage: boli COMMAND ...", "", "Speech recognition in many languages from one frozen model and many LoRA adapters.", "", "commands:"]
+    lines = [
+        "usage: boli COMMAND ...",
+        "",
+        "Speech recognition in many languages from one frozen model and many LoRA adapters.",
+        "",
+        "commands:",
+    ]
     lines += [f"  {name:<11} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join([*lines, "", "boli COMMAND --help shows what each takes."])
 
@@ -62,7 +68,9 @@ def run(module: str, argv: list[str], program: str) -> int:
     except KeyboardInterrupt:
         print("boli: stopped", file=sys.stderr)
         return 130
-    except Exception as error:  # typer may carry its own copy of click, so its exceptions are known by their methods only
+    except (
+        Exception
+    ) as error:  # typer may carry its own copy of click, so its exceptions are known by their methods only
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             return error.exit_code

@@ -84,7 +84,11 @@ class Bank:
         self._index = {site.name: i for i, site in enumerate(base.sites)}
         self.device = base.device
         if any(isinstance(child, BankedLinear) for child in base.module.modules()):
-            raise AdapterError(f"{base.card.name} already carries a bank", valid="one bank per loaded base model", remedy="zoo.load(...) it again")
+            raise AdapterError(
+                f"{base.card.name} already carries a bank",
+                valid="one bank per loaded base model",
+                remedy="zoo.load(...) it again",
+            )
         for i, site in enumerate(base.sites):
             parent = base.module.get_submodule(site.name.rpartition(".")[0])
             setattr(parent, site.kind, BankedLinear(getattr(parent, site.kind), self, i, site.axis))
@@ -127,7 +131,10 @@ class Bank:
         """Forget an adapter. A running call that leases it keeps its memory until it ends; raises AdapterError meanwhile."""
         with self._lock:
             if self._leases[name]:
-                raise AdapterError(f"Adapter {name} is leased by {self._leases[name]} running calls", remedy="evict it when they have ended")
+                raise AdapterError(
+                    f"Adapter {name} is leased by {self._leases[name]} running calls",
+                    remedy="evict it when they have ended",
+                )
             if self._residents.pop(name, None) is None:
                 raise AdapterError(f"Adapter {name} is not resident", valid=", ".join(self._residents) or "none is")
 
@@ -174,7 +181,11 @@ class Bank:
                 self._residents.move_to_end(name)
                 return self._residents[name]
             if self.source is None:
-                raise AdapterError(f"Adapter {name} is not resident", valid=", ".join(self._residents) or "none is", remedy="bank.load(name, weights)")
+                raise AdapterError(
+                    f"Adapter {name} is not resident",
+                    valid=", ".join(self._residents) or "none is",
+                    remedy="bank.load(name, weights)",
+                )
             loading = self._loading.setdefault(name, threading.Lock())
         with loading:  # one thread reads the file, others that want the same adapter wait for it
             with self._lock:
@@ -226,7 +237,9 @@ class Bank:
             call = Call(
                 residents,
                 mixture.weights[:, active].to(self.device, self.dtype),
-                None if mixture.frame_weights is None else mixture.frame_weights[:, :, active].to(self.device, self.dtype),
+                None
+                if mixture.frame_weights is None
+                else mixture.frame_weights[:, :, active].to(self.device, self.dtype),
                 used[:, active].to(self.device),
             )
             token = self._call.set(call)

@@ -36,10 +36,18 @@ class Call:
     """residents: K leased adapters; weights `[B, K]`; frame_weights `[B, T, K]` or None; used: bool `[B, K]`, which
     adapters a row mixes at all."""
 
-    def __init__(self, residents: "Sequence[Resident]", weights: torch.Tensor, frame_weights: torch.Tensor | None, used: torch.Tensor):
+    def __init__(
+        self,
+        residents: "Sequence[Resident]",
+        weights: torch.Tensor,
+        frame_weights: torch.Tensor | None,
+        used: torch.Tensor,
+    ):
         self.residents = list(residents)
         self.weights, self.frame_weights, self.used = weights, frame_weights, used
-        self._packed: dict[tuple[int, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor, tuple[int, ...], tuple[int, ...]] | None] = {}
+        self._packed: dict[
+            tuple[int, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor, tuple[int, ...], tuple[int, ...]] | None
+        ] = {}
         self._arrange()
 
     # --- zoo.rows.Follower: the rows move by the index that moves the decoder's cache
@@ -78,12 +86,17 @@ class Call:
         """y + sum_k m_k (x A_k^T) B_k^T at one site; x `[rows, T, in]`, y `[rows, T, out]`. Raises RoutingError where the
         mixture's rows or frames are not x's."""
         if x.shape[0] != self.n_rows:
-            raise RoutingError(f"A site sees {x.shape[0]} rows, the mixture has {self.n_rows}", valid="one mixture row per batch row")
+            raise RoutingError(
+                f"A site sees {x.shape[0]} rows, the mixture has {self.n_rows}", valid="one mixture row per batch row"
+            )
         if not self.groups:
             return y
         per_frame = self.frame_weights is not None and axis == "frames"
         if per_frame and x.shape[1] != self.frame_weights.shape[1]:
-            raise RoutingError(f"A site sees {x.shape[1]} frames, the mixture has {self.frame_weights.shape[1]}", valid="one weight per frame")
+            raise RoutingError(
+                f"A site sees {x.shape[1]} frames, the mixture has {self.frame_weights.shape[1]}",
+                valid="one weight per frame",
+            )
         if len(self.groups) == 1 and self.groups[0].span == (0, self.n_rows):
             return self._add_group(self.groups[0], site, per_frame, x, y)
         if x.shape[1] <= SHORT:
@@ -133,7 +146,9 @@ class Call:
                 self._packed[key] = (A, B, here, tuple(a.shape[0] for a, _ in parts))
         return self._packed[key]
 
-    def _scale(self, rows: torch.Tensor | None, members: tuple[int, ...], ranks: tuple[int, ...], per_frame: bool) -> torch.Tensor:
+    def _scale(
+        self, rows: torch.Tensor | None, members: tuple[int, ...], ranks: tuple[int, ...], per_frame: bool
+    ) -> torch.Tensor:
         """The mixture spread over ranks: `[rows, 1, R]`, or `[rows, T, R]` per frame. rows None: all."""
         key = (None if rows is None else id(rows), members, ranks, per_frame)
         scale = self._scales.get(key)
@@ -141,7 +156,9 @@ class Call:
             weights = self.frame_weights if per_frame else self.weights[:, None, :]
             if rows is not None:
                 weights = weights[rows]
-            spread = torch.tensor([k for k, rank in zip(members, ranks, strict=True) for _ in range(rank)], device=weights.device)
+            spread = torch.tensor(
+                [k for k, rank in zip(members, ranks, strict=True) for _ in range(rank)], device=weights.device
+            )
             scale = self._scales[key] = weights[:, :, spread]
         return scale
 

@@ -25,13 +25,18 @@ class AdapterKey:
 
     def __post_init__(self):
         if not _BASE.match(self.base):
-            raise AdapterError(f"Base model name {self.base!r} cannot be used", valid="name or owner/name of letters, digits, . _ -")
+            raise AdapterError(
+                f"Base model name {self.base!r} cannot be used", valid="name or owner/name of letters, digits, . _ -"
+            )
         if not _LANGUAGE.match(self.language):
             raise AdapterError(f"Language {self.language!r} is no BCP-47 tag", valid="hi, pa, te, it, pt-BR, ...")
         if not isinstance(self.rank, int) or not 1 <= self.rank <= 4096:
             raise AdapterError(f"Rank {self.rank!r} cannot be used", valid="1 to 4096")
         if not _VARIANT.match(self.variant):
-            raise AdapterError(f"Variant {self.variant!r} cannot be used", valid="up to 64 letters, digits and . _ + -, not starting with a sign")
+            raise AdapterError(
+                f"Variant {self.variant!r} cannot be used",
+                valid="up to 64 letters, digits and . _ + -, not starting with a sign",
+            )
 
     @property
     def path(self) -> PurePosixPath:

@@ -24,10 +24,16 @@ class Mixture:
         if len(set(self.names)) != K:
             raise RoutingError(f"A mixture names an adapter twice: {list(self.names)}", valid="distinct names")
         if self.weights.ndim != 2 or self.weights.shape[1] != K:
-            raise RoutingError(f"Mixture weights of shape {list(self.weights.shape)} for {K} adapters", valid=f"[B, {K}]")
+            raise RoutingError(
+                f"Mixture weights of shape {list(self.weights.shape)} for {K} adapters", valid=f"[B, {K}]"
+            )
         frames = self.frame_weights
-        if frames is not None and (frames.ndim != 3 or frames.shape[0] != self.weights.shape[0] or frames.shape[2] != K):
-            raise RoutingError(f"Frame weights of shape {list(frames.shape)}", valid=f"[{self.weights.shape[0]}, T, {K}]")
+        if frames is not None and (
+            frames.ndim != 3 or frames.shape[0] != self.weights.shape[0] or frames.shape[2] != K
+        ):
+            raise RoutingError(
+                f"Frame weights of shape {list(frames.shape)}", valid=f"[{self.weights.shape[0]}, T, {K}]"
+            )
         for tensor in (self.weights, frames):
             if tensor is not None and not bool(tensor.isfinite().all()):
                 raise RoutingError("A mixture holds weights that are NaN or infinite", valid="finite weights")

@@ -73,7 +73,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
-        raise AdapterError(f"{path} is no JSON: {error}", remedy="copy the adapter again from where it was made") from None
+        raise AdapterError(
+            f"{path} is no JSON: {error}", remedy="copy the adapter again from where it was made"
+        ) from None
     if not isinstance(config, dict):
         raise AdapterError(f"{path} holds a {type(config).__name__}", valid="an object")
     _refuse_unmixable(config, folder)
@@ -82,7 +84,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _refuse_unmixable(config: dict[str, Any], folder: Path) -> None:
     def refuse(reason: str, remedy: str = "train it again as plain LoRA: boli train adapter") -> None:
-        raise AdapterError(f"{folder} cannot be mixed exactly: {reason}", valid="plain LoRA on linear modules", remedy=remedy)
+        raise AdapterError(
+            f"{folder} cannot be mixed exactly: {reason}", valid="plain LoRA on linear modules", remedy=remedy
+        )
 
     kind = str(config.get("peft_type", "")).upper()
     if kind != "LORA":
@@ -97,7 +101,14 @@ def _refuse_unmixable(config: dict[str, Any], folder: Path) -> None:
         refuse("it trained token embeddings")
     if config.get("fan_in_fan_out"):
         refuse("its weights are stored transposed (fan_in_fan_out)")
-    for key in ("layer_replication", "alora_invocation_tokens", "target_parameters", "use_qalora", "use_bdlora", "velora_config"):
+    for key in (
+        "layer_replication",
+        "alora_invocation_tokens",
+        "target_parameters",
+        "use_qalora",
+        "use_bdlora",
+        "velora_config",
+    ):
         if config.get(key):
             refuse(f"it uses {key}")
     init = config.get("init_lora_weights")
@@ -128,7 +139,9 @@ def read_weights(folder: Path) -> LoraWeights:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise AdapterError(f"{path} is damaged: {error}", remedy="copy the adapter again from where it was made") from None
+        raise AdapterError(
+            f"{path} is damaged: {error}", remedy="copy the adapter again from where it was made"
+        ) from None
     return _assemble(tensors, config, str(folder))
 
 
@@ -145,7 +158,9 @@ def _assemble(tensors: dict[str, "torch.Tensor"], config: dict[str, Any], name: 
         site = match["site"].removeprefix(PREFIX)
         pair = pairs.setdefault(site, {})
         if match["which"] in pair:
-            raise AdapterError(f"{name} holds lora_{match['which']} of {site} twice", remedy="keep one of the two tensors")
+            raise AdapterError(
+                f"{name} holds lora_{match['which']} of {site} twice", remedy="keep one of the two tensors"
+            )
         pair[match["which"]] = tensor
     if not pairs:
         raise AdapterError(f"{name} holds no weights at all", remedy="copy the adapter again from where it was made")
@@ -155,13 +170,22 @@ def _assemble(tensors: dict[str, "torch.Tensor"], config: dict[str, Any], name: 
             raise AdapterError(f"{name} holds only lora_{next(iter(pair))} of {site}", valid="both lora_A and lora_B")
         A, B = pair["A"].float(), pair["B"].float()
         if A.ndim != 2 or B.ndim != 2 or A.shape[0] != B.shape[1]:
-            raise AdapterError(f"{name}: shapes of {site} do not fit: A {list(A.shape)}, B {list(B.shape)}", valid="A [r, in], B [out, r]")
+            raise AdapterError(
+                f"{name}: shapes of {site} do not fit: A {list(A.shape)}, B {list(B.shape)}",
+                valid="A [r, in], B [out, r]",
+            )
         if not (A.isfinite().all() and B.isfinite().all()):
-            raise AdapterError(f"{name}: {site} holds NaN or infinite values", remedy="its training diverged: train it again with a lower learning rate")
+            raise AdapterError(
+                f"{name}: {site} holds NaN or infinite values",
+                remedy="its training diverged: train it again with a lower learning rate",
+            )
         sites[site] = LoraSite(A, B, _scale(config, site, A.shape[0], name))
     weights = LoraWeights(sites, config, name)
     if max(weights.update_norms().values()) == 0.0:
-        raise AdapterError(f"{name} does nothing: every lora_B is zero", remedy="it was saved before it was trained: train it, boli train adapter")
+        raise AdapterError(
+            f"{name} does nothing: every lora_B is zero",
+            remedy="it was saved before it was trained: train it, boli train adapter",
+        )
     return weights
 
 

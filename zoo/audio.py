@@ -17,7 +17,20 @@ from zoo.speech import SAMPLE_RATE
 
 READABLE = "wav, flac, ogg/opus, mp3, m4a, webm and what else FFmpeg reads"
 BLOCK_S = 30.0  # seconds read at a time
-_SNDFILE_EXTENSIONS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".oga", ".aiff", ".aif", ".w64", ".rf64", ".au", ".caf"}
+_SNDFILE_EXTENSIONS = {
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".opus",
+    ".mp3",
+    ".oga",
+    ".aiff",
+    ".aif",
+    ".w64",
+    ".rf64",
+    ".au",
+    ".caf",
+}
 
 Source = str | os.PathLike | bytes | IO[bytes]
 
@@ -38,7 +51,7 @@ def from_array(samples: Any, rate: int | None, name: str = "array") -> np.ndarra
     samples: `[n]`, `[n, channels]` or `[channels, n]`, float in -1..1 or signed integers (scaled by their type).
     rate: its sample rate in Hz; None means 16 kHz.
     """
-    if hasattr(samples, "detach"):
+    if hasattr(samples, "numpy"):
         samples = samples.detach().cpu().numpy()
     array = np.asarray(samples)
     if array.dtype == object or array.dtype.kind not in "fiu":
@@ -108,18 +121,27 @@ def _opened(source: Source, name: str) -> tuple[IO[bytes], str]:
         path = Path(source)
         name = name or str(path)
         if path.is_dir():
-            raise AudioError(f"{name} is a folder", valid="an audio file", remedy=f"boli transcribe {name}  (it takes folders)")
+            raise AudioError(
+                f"{name} is a folder", valid="an audio file", remedy=f"boli transcribe {name}  (it takes folders)"
+            )
         try:
             if path.is_file() and path.stat().st_size == 0:
-                raise AudioError(f"{name} is an empty file (0 bytes)", valid=READABLE, remedy="record or download it again")
+                raise AudioError(
+                    f"{name} is an empty file (0 bytes)", valid=READABLE, remedy="record or download it again"
+                )
             return path.open("rb"), name
         except FileNotFoundError:
-            raise AudioError(f"{name} does not exist", valid="the path of an audio file", remedy=f"ls {path.parent}") from None
+            raise AudioError(
+                f"{name} does not exist", valid="the path of an audio file", remedy=f"ls {path.parent}"
+            ) from None
         except OSError as error:
             raise AudioError(f"{name} cannot be opened: {error.strerror}", remedy=f"ls -l {name}") from None
     if hasattr(source, "read") and hasattr(source, "seek"):
         return source, name or str(getattr(source, "name", "open file"))
-    raise AudioError(f"{name or 'the input'} is a {type(source).__name__}", valid="a path, bytes, an open binary file, an array or a tensor")
+    raise AudioError(
+        f"{name or 'the input'} is a {type(source).__name__}",
+        valid="a path, bytes, an open binary file, an array or a tensor",
+    )
 
 
 def _blocks(handle: IO[bytes], name: str, block_s: float = BLOCK_S) -> Iterator[np.ndarray]:
@@ -140,7 +162,10 @@ def _blocks(handle: IO[bytes], name: str, block_s: float = BLOCK_S) -> Iterator[
             try:
                 block = file.read(frames, dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise AudioError(f"{name} is damaged after {read / file.samplerate:.1f} s: {error}", remedy=f"ffmpeg -i {name} repaired.wav") from None
+                raise AudioError(
+                    f"{name} is damaged after {read / file.samplerate:.1f} s: {error}",
+                    remedy=f"ffmpeg -i {name} repaired.wav",
+                ) from None
             read += len(block)
             last = len(block) < frames
             yield resample(block.mean(axis=1) if block.shape[1] > 1 else block[:, 0], last)
@@ -148,14 +173,20 @@ def _blocks(handle: IO[bytes], name: str, block_s: float = BLOCK_S) -> Iterator[
                 break
         if file.format != "MP3" and 0 < file.frames < 2**62 and read < file.frames:
             missing = (file.frames - read) / file.samplerate
-            raise AudioError(f"{name} is cut off: its header promises {missing:.1f} s more", remedy=f"ffmpeg -i {name} repaired.wav")
+            raise AudioError(
+                f"{name} is cut off: its header promises {missing:.1f} s more", remedy=f"ffmpeg -i {name} repaired.wav"
+            )
 
 
 def _ffmpeg_blocks(handle: IO[bytes], name: str, block_s: float, sndfile_error: Exception) -> Iterator[np.ndarray]:
     import av
     from av.error import FFmpegError
 
-    refusal = AudioError(f"{name} is not audio that can be read ({str(sndfile_error).rstrip('.')})", valid=READABLE, remedy=f"file {name}")
+    refusal = AudioError(
+        f"{name} is not audio that can be read ({str(sndfile_error).rstrip('.')})",
+        valid=READABLE,
+        remedy=f"file {name}",
+    )
     try:
         container = av.open(handle, mode="r", metadata_errors="ignore")
     except (FFmpegError, ValueError, OSError):
@@ -177,7 +208,9 @@ def _ffmpeg_blocks(handle: IO[bytes], name: str, block_s: float, sndfile_error: 
             for out in resampler.resample(None):
                 parts.append(out.to_ndarray()[0])
         except FFmpegError as error:
-            raise AudioError(f"{name} is damaged: {error.strerror or error}", remedy=f"ffmpeg -i {name} repaired.wav") from None
+            raise AudioError(
+                f"{name} is damaged: {error.strerror or error}", remedy=f"ffmpeg -i {name} repaired.wav"
+            ) from None
         if parts:
             yield np.concatenate(parts)
 
@@ -202,5 +235,9 @@ def _checked(samples: np.ndarray, name: str) -> np.ndarray:
         raise AudioError(f"{name} holds no samples", valid="at least one sample of audio")
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
-        raise AudioError(f"{name} holds {bad} samples that are NaN or infinite", valid="finite samples", remedy=f"ffmpeg -i {name} repaired.wav")
+        raise AudioError(
+            f"{name} holds {bad} samples that are NaN or infinite",
+            valid="finite samples",
+            remedy=f"ffmpeg -i {name} repaired.wav",
+        )
     return samples

@@ -16,7 +16,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from zoo import checksum
@@ -43,6 +43,10 @@ def slug(name: str) -> str:
             remedy="boli zoo pull NAME --from SOURCE  (it gives the model a name of your own)",
         )
     return name.replace("/", "--")
+
+
+class DiskFullError(ModelError):
+    """There is no room; what was downloaded so far is kept."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,8 @@ def unreadable() -> list[Path]:
 def publish(folder: Path, name: str, version: str, manifest: Manifest) -> Entry:
     """Make the files in `folder` the version `version` of `name`, by one rename.
 
-    A whole version that is already there stays and is returned; a damaged one is replaced.
+    A whole version that is already there stays and is returned. One that is damaged, or recorded under another family
+    or source, is replaced; killed between the two renames, it is gone, which is not damage.
     """
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n")
     _sync_tree(folder)
@@ -156,12 +161,17 @@ def publish(folder: Path, name: str, version: str, manifest: Manifest) -> Entry:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             existing = _readable(name, version, target)
-            if existing is not None and not existing.damages(full=True):
+            if existing is not None and _same(existing.manifest, manifest) and not existing.damages(full=True):
                 return existing
             discard(target)
             continue
         _sync_folder(target.parent)
         return Entry(name, version, target, manifest)
+
+
+def _same(a: Manifest, b: Manifest) -> bool:
+    """The same but for when, and by which branch or tag, it was pulled."""
+    return replace(a, pulled=0, requested="") == replace(b, pulled=0, requested="")
 
 
 def _readable(name: str, version: str, folder: Path) -> Entry | None:
@@ -211,8 +221,8 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
-def full_disk(what: str, why: str) -> ModelError:
-    return ModelError(
+def full_disk(what: str, why: str) -> DiskFullError:
+    return DiskFullError(
         f"The disk is too full for {what}: {why}",
         valid="a BOLI_HOME with enough room",
         remedy="boli zoo gc --all  (or set BOLI_HOME to a folder on a larger disk), then pull again",

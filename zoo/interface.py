@@ -132,6 +132,11 @@ class BaseModel(Protocol):
     context: str
     languages: tuple[str, ...]
     """BCP-47 tags the decoder has a language token for."""
+    weights_sha256: str
+    """Which weights these are; an adapter's record names the ones it was trained on."""
+    tokenizer_sha256: str
+    device: "torch.device"
+    dtype: "torch.dtype"
 
     def grid_s(self, utterance: Utterance) -> float: ...
 
@@ -139,7 +144,9 @@ class BaseModel(Protocol):
 
     def encode(self, inputs: "Features | Hidden", until: int | None = None) -> Hidden: ...
 
-    def decode(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> list[Hypothesis]: ...
+    def decode(
+        self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()
+    ) -> list[Hypothesis]: ...
 
     def labels(self, texts: Sequence[str], languages: Sequence[str]) -> "torch.Tensor": ...
 

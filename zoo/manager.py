@@ -201,7 +201,7 @@ def pull(name: str, options: Options = Options(), progress: Progress | None = No
     progress = progress or Silent()
     request, card, pin, options = _wanted(name, options, progress)
     name = request.name
-    entry = None if options.update else _present(name, options, pin)
+    entry = _present(request, options)
     if entry is not None and not entry.damages(full=True):
         return entry
     lock_file = cache.lock_file(name)
@@ -213,7 +213,7 @@ def pull(name: str, options: Options = Options(), progress: Progress | None = No
         progress.say(f"another process is pulling {name}; waiting for it")
         held.acquire(poll_interval=0.2)
     try:
-        entry = None if options.update else _present(name, options, pin)
+        entry = _present(request, options)
         if entry is not None:
             damages = entry.damages(full=True)
             if not damages:
@@ -274,14 +274,16 @@ def _suggested(location: str) -> str:
     return re.sub(r"[^\w.]+", "-", stem).strip("-._") or "my-model"
 
 
-def _present(name: str, options: Options, pin: lock.Pin | None) -> Entry | None:
-    if options.revision:
-        return find(f"{name}@{options.revision}")
+def _present(request: Request, options: Options) -> Entry | None:
+    """The version in the cache that this pull asks for; None where the source has to be asked."""
+    if options.update:
+        return None
+    entry = find(f"{request.name}@{options.revision}" if options.revision else request.name)
     if options.origin:
-        scheme, location = parse(options.origin)
-        found = (e for e in cache.entries(name) if e.manifest.source == f"{scheme}:{location}")
-        return next(found, None)
-    return find(name)
+        entry = next((e for e in cache.entries(request.name) if e.manifest.source == request.source), None)
+    if entry is not None and options.family not in ("", entry.card.family):
+        return None
+    return entry
 
 
 def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Options) -> Entry:
@@ -318,7 +320,8 @@ def _described(request: Request, card: Card | None, options: Options, fetched: F
     folder, name = fetched.folder, request.name
     if found := [] if request.pickles else pickles.pickled(folder):
         if not list(folder.rglob("*.safetensors")):
-            raise pickles.refuse(folder, found, name, options.family or (card.family if card else ""))
+            names = [path.relative_to(folder).as_posix() for path in found]
+            raise pickles.refusal(name, names, f"cd {_own_folder(request)}")
         for path in found:
             path.unlink()
     if options.family or card is not None:
@@ -335,6 +338,10 @@ def _described(request: Request, card: Card | None, options: Options, fetched: F
         if family is None:
             raise _no_family(request.source, folder)
     return card if card is not None else family.card(folder, name)
+
+
+def _own_folder(request: Request) -> str:
+    return request.location if request.scheme == "folder" else f"FOLDER  # where you unpacked {request.source}"
 
 
 def _no_family(what: str, folder: Path) -> ModelError:

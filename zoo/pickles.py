@@ -32,17 +32,18 @@ def _is_pickled(path: Path) -> bool:
     return False
 
 
-def refuse(folder: Path, found: list[Path], name: str, family: str) -> ModelError:
-    """The error for a model that has only pickled weights."""
-    first = found[0].relative_to(folder)
+def refusal(name: str, found: list[str], get: str) -> ModelError:
+    """The error for a model that has only pickled weights.
+
+    found: the files' names. get: the command that brings the files into FOLDER and enters it.
+    """
     return ModelError(
-        f"{name} has pickled weights only ({', '.join(str(path.relative_to(folder)) for path in found[:3])}): "
-        "reading them can run any code",
-        valid=f"safetensors, or a family that checks pickles itself ({family or 'no family'} does not)",
-        remedy="if you trust it, convert it, then pull the folder: "
-        'python -c "import torch; from safetensors.torch import save_file; '
-        f"save_file({{k: v.clone() for k, v in torch.load('{first}', weights_only=True).items()}}, "
-        "'model.safetensors', metadata={'format': 'pt'})\"",
+        f"{name} has pickled weights only ({', '.join(found[:3])}): reading them can run any code",
+        valid="safetensors, or a family that checks pickles itself (`boli zoo pull --family`)",
+        remedy=f"if you trust it: {get}"
+        ' && python -c "import torch; from safetensors.torch import save_file; '
+        f"save_file({{k: v.clone() for k, v in torch.load('{found[0]}', weights_only=True).items()}}, "
+        f"'model.safetensors', metadata={{'format': 'pt'}})\" && boli zoo pull {name} --from .",
     )
 
 

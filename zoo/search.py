@@ -45,7 +45,9 @@ class Found:
     token_log_probabilities: list[float]
 
 
-def greedy(stepper: Stepper, prompt: torch.Tensor, end: int, limit: int, processors: Sequence[Processor] = ()) -> list[Found]:
+def greedy(
+    stepper: Stepper, prompt: torch.Tensor, end: int, limit: int, processors: Sequence[Processor] = ()
+) -> list[Found]:
     """The most probable token at each step. prompt: int64 `[B, P]`; limit: most new tokens."""
     clips = prompt.shape[0]
     found = [Found([], 0.0, []) for _ in range(clips)]
@@ -59,7 +61,9 @@ def greedy(stepper: Stepper, prompt: torch.Tensor, end: int, limit: int, process
                 scores = processor(tokens, scores)
             best, choice = scores.max(dim=-1)
             chosen_log_probability = best - scores.logsumexp(dim=-1)
-            for clip, token, value in zip(alive.tolist(), choice.tolist(), chosen_log_probability.tolist(), strict=True):
+            for clip, token, value in zip(
+                alive.tolist(), choice.tolist(), chosen_log_probability.tolist(), strict=True
+            ):
                 found[clip].log_probability += value
                 found[clip].token_log_probabilities.append(value)
                 if token != end:
@@ -78,7 +82,13 @@ def greedy(stepper: Stepper, prompt: torch.Tensor, end: int, limit: int, process
 
 
 def beam(
-    stepper: Stepper, prompt: torch.Tensor, end: int, limit: int, beams: int, length_penalty: float = 1.0, processors: Sequence[Processor] = ()
+    stepper: Stepper,
+    prompt: torch.Tensor,
+    end: int,
+    limit: int,
+    beams: int,
+    length_penalty: float = 1.0,
+    processors: Sequence[Processor] = (),
 ) -> list[Found]:
     """Beam search; see the module. prompt: int64 `[B, P]`; limit: most new tokens."""
     device = prompt.device
@@ -106,7 +116,9 @@ def beam(
             top, where = total.topk(2 * beams, dim=-1)
             source, token = where // vocabulary, where % vocabulary
             ends = (token == end) | torch.tensor(step + 1 == limit, device=device)
-            candidates = torch.cat([running.gather(1, source[:, :, None].expand(-1, -1, length)), token[:, :, None]], dim=2)
+            candidates = torch.cat(
+                [running.gather(1, source[:, :, None].expand(-1, -1, length)), token[:, :, None]], dim=2
+            )
             past = running_history.gather(1, source[:, :, None].expand(-1, -1, step))
             gained = top - running_scores.gather(1, source)
             history = torch.cat([past, gained[:, :, None]], dim=2)
@@ -117,7 +129,9 @@ def beam(
                 for j in range(beams):  # only the best `beams` candidates may end
                     if bool(ends[i, j]) and float(top[i, j]) > NEVER / 2:
                         value = float(top[i, j])
-                        finished[clip].add(value / (step + 1) ** length_penalty, value, candidates[i, j, prompt_length:], history[i, j])
+                        finished[clip].add(
+                            value / (step + 1) ** length_penalty, value, candidates[i, j, prompt_length:], history[i, j]
+                        )
                 reachable = float(next_scores[i, 0]) / (step + 1) ** length_penalty
                 stop.append(step + 1 == limit or finished[clip].unbeatable(reachable))
 

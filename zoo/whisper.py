@@ -7,6 +7,7 @@ The encoder runs in two halves around the tap; context `30s` pads every clip to 
 import math
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from zoo.card import Card
 from zoo.errors import ModelError
+from zoo.fingerprint import tokenizer_sha256, weights_sha256
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site
 from zoo.search import beam, greedy
 from zoo.speech import SAMPLE_RATE, Utterance
@@ -31,8 +33,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class WhisperBase:
     """Implements `zoo.interface.BaseModel`."""
 
-    def __init__(self, module: nn.Module, tokenizer, extractor, card: Card, *, context: str | None = None, tap: int | None = None):
-        self.card, self.module, self.tokenizer, self.extractor = card, module, tokenizer, extractor
+    def __init__(
+        self,
+        module: nn.Module,
+        tokenizer,
+        extractor,
+        card: Card,
+        folder: Path,
+        *,
+        context: str | None = None,
+        tap: int | None = None,
+    ):
+        self.card, self.module, self.tokenizer, self.extractor, self.folder = card, module, tokenizer, extractor, folder
         module.eval().requires_grad_(False)
         encoder = module.model.encoder
         self.n_layers = len(encoder.layers)
@@ -48,6 +60,14 @@ class WhisperBase:
         self.languages = tuple(self._language_ids)
         self._processors = self._make_processors()
         self.sites = _sites(module)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        return weights_sha256(self.folder, self.card.files)
+
+    @cached_property
+    def tokenizer_sha256(self) -> str:
+        return tokenizer_sha256(self.folder)
 
     @property
     def device(self) -> torch.device:
@@ -92,7 +112,9 @@ class WhisperBase:
             return_tensors="pt",
             device=str(self.device),
         )
-        lengths = torch.tensor([max(1, math.ceil(len(u.audio) / FRAME_SAMPLES)) for u in utterances], device=self.device)
+        lengths = torch.tensor(
+            [max(1, math.ceil(len(u.audio) / FRAME_SAMPLES)) for u in utterances], device=self.device
+        )
         return Features(batch["input_features"].to(self.device, self.dtype), lengths, self.context)
 
     # --- encoder
@@ -109,7 +131,10 @@ class WhisperBase:
             hidden = inputs
         stop = self.n_layers if until is None else until
         if hidden.done or stop < hidden.layer:
-            raise ModelError(f"A hidden state after layer {hidden.layer} cannot be encoded until layer {until}", valid="a later layer")
+            raise ModelError(
+                f"A hidden state after layer {hidden.layer} cannot be encoded until layer {until}",
+                valid="a later layer",
+            )
         x = hidden.values
         for layer in encoder.layers[hidden.layer : stop]:
             x = layer(x, None)
@@ -137,15 +162,24 @@ class WhisperBase:
         for tag in (language, language.split("-")[0]):
             if tag in self._language_ids:
                 return self._language_ids[tag]
-        raise ModelError(f"{self.card.name} has no token for language {language!r}", valid=", ".join(sorted(self._language_ids)))
+        raise ModelError(
+            f"{self.card.name} has no token for language {language!r}", valid=", ".join(sorted(self._language_ids))
+        )
 
     @torch.inference_mode()
-    def decode(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> list[Hypothesis]:
+    def decode(
+        self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()
+    ) -> list[Hypothesis]:
         """One hypothesis per clip; `languages` gives each clip's language token."""
         if not hidden.done:
-            raise ModelError(f"Decoding needs the whole encoder, this state stops after layer {hidden.layer}", remedy="encode(hidden)")
+            raise ModelError(
+                f"Decoding needs the whole encoder, this state stops after layer {hidden.layer}",
+                remedy="encode(hidden)",
+            )
         if len(languages) != hidden.values.shape[0]:
-            raise ModelError(f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip")
+            raise ModelError(
+                f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip"
+            )
         module, config = self.module, self.module.generation_config
         prompt = self.prompt(languages, options)
         room = module.config.max_target_positions - prompt.shape[1]
@@ -171,7 +205,9 @@ class WhisperBase:
 
     def detect_language(self, hidden: Hidden) -> torch.Tensor:
         """Whisper's own language detection: probabilities `[B, len(languages)]` of the token after start of transcript."""
-        start = torch.full((hidden.values.shape[0], 1), self.module.generation_config.decoder_start_token_id, device=self.device)
+        start = torch.full(
+            (hidden.values.shape[0], 1), self.module.generation_config.decoder_start_token_id, device=self.device
+        )
         stepper = WhisperStepper(self.module.model.decoder, self.module.proj_out, hidden.values, start, 1)
         logits = stepper.start().float()
         return logits[:, list(self._language_ids.values())].softmax(dim=-1)
@@ -190,7 +226,9 @@ class WhisperBase:
             if config.suppress_tokens:
                 chain.append(SuppressTokensLogitsProcessor(config.suppress_tokens, device=self.device))
             if config.begin_suppress_tokens:
-                chain.append(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin, device=self.device))
+                chain.append(
+                    SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin, device=self.device)
+                )
             if timestamps:
                 chain.append(WhisperTimeStampLogitsProcessor(config, begin_index=begin))
             return chain
@@ -233,7 +271,10 @@ class WhisperBase:
         for prompt, text in zip(prompts, texts, strict=True):
             row = [*prompt, *self.tokenizer(text, add_special_tokens=False)["input_ids"], end]
             if len(row) > room:
-                raise ModelError(f"A text of {len(row)} tokens does not fit {self.card.name}: {text[:60]!r}", valid=f"up to {room} tokens")
+                raise ModelError(
+                    f"A text of {len(row)} tokens does not fit {self.card.name}: {text[:60]!r}",
+                    valid=f"up to {room} tokens",
+                )
             rows.append(row)
         width = max(map(len, rows))
         return torch.tensor([row + [-100] * (width - len(row)) for row in rows], device=self.device)
@@ -283,7 +324,9 @@ class WhisperFamily:
         languages: tuple[str, ...] = ()
         generation = folder / "generation_config.json"
         if generation.is_file():
-            languages = tuple(token.strip("<|>") for token in json.loads(generation.read_text(encoding="utf-8")).get("lang_to_id", {}))
+            languages = tuple(
+                token.strip("<|>") for token in json.loads(generation.read_text(encoding="utf-8")).get("lang_to_id", {})
+            )
         return Card(
             name=name,
             family=self.name,
@@ -308,11 +351,21 @@ class WhisperFamily:
         quantize: str | None = None,
     ) -> WhisperBase:
         """quantize: None, `8bit` or `nf4` (bitsandbytes). Raises ModelError where weights are missing or do not fit."""
-        from transformers import BitsAndBytesConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
+        from transformers import (
+            BitsAndBytesConfig,
+            WhisperFeatureExtractor,
+            WhisperForConditionalGeneration,
+            WhisperTokenizer,
+        )
 
         if dtype not in DTYPES:
             raise ModelError(f"dtype {dtype!r} is unknown", valid=", ".join(DTYPES))
-        options: dict = {"dtype": DTYPES[dtype], "attn_implementation": "sdpa", "local_files_only": True, "use_safetensors": True}
+        options: dict = {
+            "dtype": DTYPES[dtype],
+            "attn_implementation": "sdpa",
+            "local_files_only": True,
+            "use_safetensors": True,
+        }
         if quantize is not None:
             if quantize not in ("8bit", "nf4"):
                 raise ModelError(f"quantize {quantize!r} is unknown", valid="None, '8bit', 'nf4'")
@@ -325,11 +378,15 @@ class WhisperFamily:
             )
             options["device_map"] = {"": device}
         try:
-            module, info = WhisperForConditionalGeneration.from_pretrained(str(folder), output_loading_info=True, **options)
+            module, info = WhisperForConditionalGeneration.from_pretrained(
+                str(folder), output_loading_info=True, **options
+            )
             tokenizer = WhisperTokenizer.from_pretrained(str(folder), local_files_only=True)
             extractor = WhisperFeatureExtractor.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{card.name} in {folder} cannot be loaded: {error}", remedy=f"boli zoo verify {card.name}") from error
+            raise ModelError(
+                f"{card.name} in {folder} cannot be loaded: {error}", remedy=f"boli zoo verify {card.name}"
+            ) from error
         missing = sorted(set(info["missing_keys"]) - {"proj_out.weight"})  # the head is tied to the embedding
         wrong = [*missing, *sorted(info["unexpected_keys"]), *(str(key) for key in info["mismatched_keys"])]
         if wrong:
@@ -339,7 +396,7 @@ class WhisperFamily:
             )
         if quantize is None:
             module.to(device)
-        return WhisperBase(module, tokenizer, extractor, card, context=context, tap=tap)
+        return WhisperBase(module, tokenizer, extractor, card, Path(folder), context=context, tap=tap)
 
 
 family = WhisperFamily()

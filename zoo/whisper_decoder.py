@@ -58,7 +58,11 @@ class WhisperStepper:
             self.keys[i][:, :, start:stop] = _heads(attention.k_proj(h), attention)
             self.values[i][:, :, start:stop] = _heads(attention.v_proj(h), attention)
             y = F.scaled_dot_product_attention(
-                query, self.keys[i][:, :, :stop], self.values[i][:, :, :stop], is_causal=stop - start > 1, scale=attention.scaling
+                query,
+                self.keys[i][:, :, :stop],
+                self.values[i][:, :, :stop],
+                is_causal=stop - start > 1,
+                scale=attention.scaling,
             )
             x = x + attention.out_proj(_joined(y))
             attention = layer.encoder_attn

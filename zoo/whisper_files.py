@@ -64,7 +64,9 @@ def build_tokenizer(
     return tokenizer
 
 
-def build_generation_config(tokenizer: "WhisperTokenizer", languages: Sequence[str], max_length: int) -> "GenerationConfig":
+def build_generation_config(
+    tokenizer: "WhisperTokenizer", languages: Sequence[str], max_length: int
+) -> "GenerationConfig":
     """The generation config that transformers' Whisper needs to write prompts and timestamps."""
     from transformers import GenerationConfig
 

@@ -20,7 +20,6 @@ from zoo import cache, network
 from zoo.errors import ModelError
 from zoo.progress import Progress
 
-_BLOCK_BYTES = 1 << 18
 _BACKOFF_S = 0.5  # doubled at each retry without progress
 _RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
@@ -147,7 +146,7 @@ def _attempt(
         _write_note(part, fresh)
         progress.start(url.rsplit("/", 1)[-1], total, have)
         with part.open("ab") as file:
-            for block in response.iter_raw(_BLOCK_BYTES):
+            for block in response.iter_raw():  # as it comes: bytes held back would be lost with the connection
                 file.write(block)
                 have += len(block)
                 progress.advance(len(block))

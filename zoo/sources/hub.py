@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from zoo import cache, checksum, network
 from zoo.errors import ModelError
-from zoo.pickles import PICKLED
+from zoo.pickles import PICKLED, refusal
 from zoo.sources import Fetched, Request
 from zoo.sources.download import download
 
@@ -38,6 +38,11 @@ def fetch(request: Request, staging: Path) -> Fetched:
     endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     information = _information(request, endpoint)
     wanted = [file for file in information.siblings if _is_wanted(file.rfilename, request.pickles)]
+    if not any(file.rfilename.endswith(".safetensors") for file in wanted) and not request.pickles:
+        names = [file.rfilename for file in information.siblings]
+        if found := [name for name in names if PurePosixPath(name).suffix.lower() in PICKLED]:
+            get = f"hf download {request.location} --revision {information.sha} --local-dir FOLDER && cd FOLDER"
+            raise refusal(request.name, found, get)
     files = staging / "files"
     files.mkdir(exist_ok=True)
     wanted_names = {file.rfilename for file in wanted}

@@ -90,14 +90,7 @@ def _write(members: Iterator[tuple[str, int, IO[bytes]]], folder: Path, limit: i
 
 def _inside(name: str, source: str) -> PurePosixPath:
     path = PurePosixPath(name)
-    if (
-        path.is_absolute()
-        or ".." in path.parts
-        or "\\" in name
-        or "\0" in name
-        or ":" in path.parts[:1]
-        or not path.parts
-    ):
+    if path.is_absolute() or ".." in path.parts or any(c in name for c in "\\\0:"):
         raise _refused(
             source,
             f"a file called {name!r}, which lies outside the archive's own folder",

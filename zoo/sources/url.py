@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from zoo import checksum
+from zoo import cache, checksum
 from zoo.errors import ModelError
 from zoo.sources import Fetched, Request
 from zoo.sources.download import download
@@ -21,25 +21,34 @@ IN_PLACE = False
 def fetch(request: Request, staging: Path) -> Fetched:
     location, _, fragment = request.location.partition("#")
     expected = _expected(request, fragment)
-    if request.scheme == "file":
-        archive = _local(location, request)
+    local = request.scheme == "file"
+    archive = _local(location, request) if local else _downloaded(request, location, bool(expected), staging)
+    try:
         _check(archive, expected, request)
-    else:
-        url = f"{request.scheme}:{location}"
-        if not urlsplit(url).netloc:
-            raise ModelError(f"{url!r} names no server", valid="https://server/path/archive.tar.gz")
-        archive = staging / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
-        download(url, archive, name=request.name, progress=request.progress, known_content=bool(expected))
-        try:
-            _check(archive, expected, request)
-        except ModelError:
+        unpacked = staging / "unpacked"
+        shutil.rmtree(unpacked, ignore_errors=True)
+        unpacked.mkdir()
+        unpack(archive, unpacked, name=request.name, source=f"{request.scheme}:{location}")
+    except cache.DiskFullError:
+        raise  # the archive itself is good
+    except ModelError:
+        if not local:
             archive.unlink()  # the next pull must not go on from it
-            raise
-    unpacked = staging / "unpacked"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    unpacked.mkdir()
-    unpack(archive, unpacked, name=request.name, source=f"{request.scheme}:{location}")
+        raise
+    if not local:
+        archive.unlink()
     return Fetched(_root(unpacked))
+
+
+def _downloaded(request: Request, location: str, known_content: bool, staging: Path) -> Path:
+    url = f"{request.scheme}:{location}"
+    if not urlsplit(url).netloc:
+        raise ModelError(
+            f"{url!r} names no server", valid="https://server/path/archive.tar.gz", remedy="boli zoo pull --help"
+        )
+    archive = staging / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
+    download(url, archive, name=request.name, progress=request.progress, known_content=known_content)
+    return archive
 
 
 def _address(request: Request) -> str:

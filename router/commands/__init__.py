@@ -1,0 +1,1 @@
+"""Commands of the router; each file holds one typer app."""

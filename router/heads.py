@@ -1,0 +1,105 @@
+"""Language heads on frozen tap features.
+
+Each maps hidden states `[B, T, d]` and lengths `[B]` to frame logits `[B, T, L]` and utterance logits `[B, L]`. Only
+real frames are pooled.
+"""
+
+import torch
+from torch import nn
+
+
+def frame_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+    """bool `[B, T]`: which frames are real."""
+    return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def mean_pool(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """`[B, T, d]` -> `[B, d]` over real frames."""
+    mask = frame_mask(lengths, x.shape[1])[:, :, None]
+    return (x * mask).sum(dim=1) / lengths[:, None].clamp(min=1)
+
+
+class LinearHead(nn.Module):
+    """Mean pool, then one linear map; the same map gives the frames."""
+
+    def __init__(self, size: int, classes: int, width: int = 0):
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.out = nn.Linear(size, classes)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.norm(x)
+        return self.out(x), self.out(mean_pool(x, lengths))
+
+
+class MlpHead(nn.Module):
+    """A hidden layer per frame, mean pool, linear."""
+
+    def __init__(self, size: int, classes: int, width: int = 128):
+        super().__init__()
+        self.body = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width), nn.GELU(), nn.Dropout(0.1))
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.body(x)
+        return self.out(x), self.out(mean_pool(x, lengths))
+
+
+class CnnHead(nn.Module):
+    """Two convolutions over time (padding is zeroed before each), mean pool, linear."""
+
+    def __init__(self, size: int, classes: int, width: int = 128, kernel: int = 9):
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.first = nn.Conv1d(size, width, kernel, padding=kernel // 2)
+        self.second = nn.Conv1d(width, width, kernel, padding=kernel // 2)
+        self.drop = nn.Dropout(0.1)
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mask = frame_mask(lengths, x.shape[1])[:, None, :]
+        x = self.norm(x).transpose(1, 2) * mask
+        x = nn.functional.gelu(self.first(x)) * mask
+        x = self.drop(nn.functional.gelu(self.second(x))).transpose(1, 2)
+        return self.out(x), self.out(mean_pool(x, lengths))
+
+
+class LstmHead(nn.Module):
+    """A bidirectional LSTM (packed, so padding is never read), mean pool, linear."""
+
+    def __init__(self, size: int, classes: int, width: int = 64):
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.lstm = nn.LSTM(size, width, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(2 * width, classes)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        frames = x.shape[1]
+        packed = nn.utils.rnn.pack_padded_sequence(self.norm(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        x, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=frames)
+        return self.out(x), self.out(mean_pool(x, lengths))
+
+
+class AttentionHead(nn.Module):
+    """Self-attentive pooling: a learned weight per frame, softmax over real frames (Safari et al., Interspeech 2020)."""
+
+    def __init__(self, size: int, classes: int, width: int = 128):
+        super().__init__()
+        self.body = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width), nn.GELU(), nn.Dropout(0.1))
+        self.score = nn.Linear(width, 1)
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.body(x)
+        score = self.score(x)[:, :, 0].masked_fill(~frame_mask(lengths, x.shape[1]), float("-inf"))
+        pooled = (score.softmax(dim=1)[:, :, None] * x).sum(dim=1)
+        return self.out(x), self.out(pooled)
+
+
+HEADS: dict[str, type[nn.Module]] = {
+    "linear": LinearHead,
+    "mlp": MlpHead,
+    "cnn": CnnHead,
+    "lstm": LstmHead,
+    "attention": AttentionHead,
+}

@@ -1,0 +1,28 @@
+"""Fixtures of all rooms."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def toy_folder() -> Path:
+    """Folder of the debug model, trained for a minute on toy speech."""
+    from tests import toy
+
+    return toy.trained_folder()
+
+
+@pytest.fixture
+def toy_base(toy_folder):
+    """The trained debug model, freshly loaded, context dynamic."""
+    from zoo.whisper import family
+
+    return family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")

@@ -1,0 +1,174 @@
+"""Family whisper: held to transformers' own generate, on a model whose outputs vary."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests import toy
+from zoo.errors import ModelError
+from zoo.interface import BaseModel, DecodeOptions
+from zoo.speech import Utterance
+from zoo.whisper import family
+
+LANGUAGES = ("en", "hi", "it", "pa", "te")
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return toy.clips(10, LANGUAGES, seed=7)
+
+
+@pytest.fixture(scope="module")
+def padded(toy_folder):
+    return family.load(toy_folder, family.card(toy_folder, "debug"), context="30s")
+
+
+def generated(base, utterances, languages, **options):
+    """transformers' generate, cut to what was written: no prompt, no end of text, no padding."""
+    features = base.features(utterances)
+    output = base.module.generate(
+        features.values, language=[f"<|{lang}|>" for lang in languages], task="transcribe", max_length=128, **options
+    )
+    config = base.module.generation_config
+    prompt = base.prompt(languages, DecodeOptions(timestamps=options.get("return_timestamps", False))).shape[1]
+    rows = []
+    for row in output.tolist():
+        row = row[prompt:] if row[:1] == [config.decoder_start_token_id] else row
+        rows.append(tuple(row[: row.index(config.eos_token_id)] if config.eos_token_id in row else row))
+    return rows
+
+
+def written(base, utterances, languages, **options):
+    hidden = base.encode(base.features(utterances))
+    return [h.tokens for h in base.decode(hidden, languages, DecodeOptions(**options))]
+
+
+def test_it_is_a_base_model(toy_base):
+    assert isinstance(toy_base, BaseModel)
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers warns about its own generation config
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({}, {"num_beams": 1}),
+        ({"beam_size": 4}, {"num_beams": 4}),
+        ({"beam_size": 3, "length_penalty": 0.4}, {"num_beams": 3, "length_penalty": 0.4}),
+        ({"timestamps": True}, {"return_timestamps": True}),
+        ({"timestamps": True, "beam_size": 3}, {"return_timestamps": True, "num_beams": 3}),
+    ],
+    ids=["greedy", "beam", "beam-short", "timestamps", "timestamps-beam"],
+)
+def test_padded_tokens_equal_transformers_generate(padded, clips, ours, theirs):
+    utterances, languages = [u for u, _, _ in clips], [lang for _, _, lang in clips]
+    mine = written(padded, utterances, languages, **ours)
+    assert mine == generated(padded, utterances, languages, **theirs)
+    assert len(set(mine)) > 5, "the outputs must vary, or the test proves nothing"
+
+
+def test_words_are_right_where_the_model_learnt(toy_base):
+    clips = [c for c in toy.clips(30, ("en",), seed=8) if toy_base.grid_s(c[0]) == 1.0]
+    texts = [
+        h.text
+        for h in toy_base.decode(toy_base.encode(toy_base.features([u for u, _, _ in clips])), ["en"] * len(clips))
+    ]
+    right = sum(text == wanted for text, (_, wanted, _) in zip(texts, clips, strict=True))
+    assert right / len(clips) > 0.8
+
+
+@pytest.mark.parametrize("options", [{}, {"beam_size": 3}])
+def test_batched_equals_one_by_one(toy_base, clips, options):
+    """Also that a clip does not depend on its neighbours: context dynamic, equal grid."""
+    same = [c for c in clips if toy_base.grid_s(c[0]) == 1.0]
+    assert len(same) >= 5
+    utterances, languages = [u for u, _, _ in same], [lang for _, _, lang in same]
+    together = toy_base.encode(toy_base.features(utterances))
+    for i, utterance in enumerate(utterances):
+        alone = toy_base.encode(toy_base.features([utterance]))
+        torch.testing.assert_close(alone.values[0], together.values[i], atol=1e-4, rtol=0)
+    assert written(toy_base, utterances, languages, **options) == [
+        written(toy_base, [u], [lang], **options)[0] for u, lang in zip(utterances, languages, strict=True)
+    ]
+
+
+def test_dynamic_context_is_the_model_cut_to_the_grid(toy_base, toy_folder):
+    """Encoding with sliced positions equals transformers' encoder whose positions were cut to the clip."""
+    utterance = toy.clips(1, ("en",), seed=3)[0][0]
+    features = toy_base.features([utterance])
+    encoder = family.load(toy_folder, family.card(toy_folder, "debug")).module.model.encoder
+    frames = features.values.shape[-1] // 2
+    encoder.config.max_source_positions = frames
+    encoder.embed_positions = torch.nn.Embedding.from_pretrained(encoder.embed_positions.weight[:frames])
+    with torch.inference_mode():
+        wanted = encoder(features.values).last_hidden_state
+        torch.testing.assert_close(toy_base.encode(features).values, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("tap", [0, 1, 2, 3])
+def test_two_halves_are_the_whole(toy_base, clips, tap):
+    features = toy_base.features([clips[0][0]])
+    with torch.inference_mode():
+        whole = toy_base.encode(features)
+        half = toy_base.encode(features, until=tap)
+        assert half.layer == tap
+        assert not half.done
+        torch.testing.assert_close(toy_base.encode(half).values, whole.values, atol=0, rtol=0)
+
+
+def test_timestamp_pieces_cover_the_text(toy_base, clips):
+    same = [c for c in clips if toy_base.grid_s(c[0]) == 1.0]
+    hidden = toy_base.encode(toy_base.features([u for u, _, _ in same]))
+    for hypothesis in toy_base.decode(hidden, [lang for _, _, lang in same], DecodeOptions(timestamps=True)):
+        assert "".join(piece.text for piece in hypothesis.pieces).replace(" ", "") == hypothesis.text.replace(" ", "")
+        assert all(piece.start_s <= piece.end_s for piece in hypothesis.pieces)
+
+
+def test_log_probability_is_the_models_own(toy_base, clips):
+    """The greedy score equals the teacher-forced log-probability of what was written."""
+    utterance, _, language = clips[0]
+    features = toy_base.features([utterance])
+    hypothesis = toy_base.decode(toy_base.encode(features), [language])[0]
+    labels = toy_base.labels([hypothesis.text], [language])
+    with torch.inference_mode():
+        scores = toy_base.logits(features, labels).log_softmax(dim=-1)
+    prompt = toy_base.prompt([language]).shape[1] - 1
+    picked = scores[0, torch.arange(labels.shape[1]), labels[0]][prompt:]
+    assert float(picked.sum()) == pytest.approx(hypothesis.log_probability, abs=1e-3)
+
+
+def test_clips_of_different_grids_cannot_share_a_batch(toy_base):
+    short, long = (Utterance(np.zeros(n, np.float32)) for n in (8_000, 24_000))
+    with pytest.raises(ModelError, match=r"padded to \[1\.0, 2\.0\] s cannot share a batch"):
+        toy_base.features([short, long])
+
+
+def test_errors_name_what_is_valid(toy_base, toy_folder):
+    with pytest.raises(ModelError, match=r"no token for language 'xx'.*en, hi, it, pa, te"):
+        toy_base.prompt(["xx"])
+    with pytest.raises(ModelError, match=r"lasts 31\.0 s.*up to 30 s"):
+        toy_base.features([Utterance(np.zeros(31 * 16_000, np.float32), "long.wav")])
+    with pytest.raises(ModelError, match=r"Tap 9 .*0 to 3"):
+        family.load(toy_folder, family.card(toy_folder, "debug"), tap=9)
+
+
+def test_weights_that_do_not_fit_are_refused(toy_folder, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(toy_folder, folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("model.decoder.layers.0.fc1.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"do not fit its config: model\.decoder\.layers\.0\.fc1\.weight"):
+        family.load(folder, family.card(folder, "cut"))
+
+
+def test_the_debug_model_is_the_same_every_time(tmp_path):
+    from zoo import debug
+    from zoo.fingerprint import weights_sha256
+
+    debug.build(tmp_path / "a")
+    debug.build(tmp_path / "b")
+    assert weights_sha256(tmp_path / "a") == weights_sha256(tmp_path / "b")

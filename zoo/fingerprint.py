@@ -1,0 +1,31 @@
+"""Which weights and which tokenizer a folder holds, as checksums that adapters' records can name."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from zoo.checksum import sha256
+from zoo.errors import ModelError
+
+WEIGHT_SUFFIXES = (".safetensors", ".pth")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "bpe.model", "tokens.txt")
+
+
+def weights_sha256(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Sha256 over the sha256 of each weight file, in name order; of the one file itself where there is one.
+
+    known: file name -> sha256 that was verified already (a card's files), so that gigabytes are not read again."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file())
+    if not files:
+        raise ModelError(f"{folder} holds no weights", valid=" or ".join(WEIGHT_SUFFIXES))
+    sums = [known.get(path.name) or sha256(path) for path in files]
+    return sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """Sha256 of the first tokenizer file there is; empty where there is none."""
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            return sha256(folder / name)
+    return ""
