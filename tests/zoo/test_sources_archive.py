@@ -83,13 +83,13 @@ def test_a_given_sha256_is_held_and_the_advice_accepts_the_other(hub, boli, advi
     wrong = "0" * 64
     origin = f"{hub.url}/m.archive" + (f"#sha256:{wrong}" if how == "fragment" else "")
     with pytest.raises(
-        ModelError, match=f"has sha256 {hashlib.sha256(content).hexdigest()}. Valid: {wrong}"
+        ModelError, match=rf"has sha256 {hashlib.sha256(content).hexdigest()}. Valid: {wrong}"
     ) as refusal:
         manager.pull("mine", Options(origin=origin, sha256=wrong if how == "option" else ""))
     assert manager.find("mine") is None
     assert advised(str(refusal.value))[0] == 0
     assert manager.find("mine") is not None
-    with pytest.raises(ModelError, match="'12' is no sha256. Valid: 64 hexadecimal digits"):
+    with pytest.raises(ModelError, match=r"'12' is no sha256. Valid: 64 hexadecimal digits"):
         manager.pull("mine", Options(origin=f"{hub.url}/m.archive", sha256="12", update=True))
 
 
@@ -138,7 +138,7 @@ def test_redirects_are_followed_and_circles_are_not(hub):
     hub.behaviours["/m.archive"] = Behaviour(redirect="/real")
     assert pull(hub, b"").manifest.source.endswith("/m.archive")
     hub.behaviours["/a"], hub.behaviours["/b"] = Behaviour(redirect="/b"), Behaviour(redirect="/a")
-    with pytest.raises(ModelError, match="redirects in a circle.*curl -IL"):
+    with pytest.raises(ModelError, match=r"redirects in a circle.*curl -IL"):
         manager.pull("other", Options(origin=f"{hub.url}/a"))
 
 
@@ -172,7 +172,7 @@ LINKS = {
 @pytest.mark.parametrize("kind", LINKS)
 def test_links_and_devices_are_refused_and_the_advice_packs_plain_files(hub, tmp_path, kind):
     before = outside(tmp_path)
-    with pytest.raises(ModelError, match="which is a link, a device or a sparse file.*tar -C FOLDER -czf") as refusal:
+    with pytest.raises(ModelError, match=r"which is a link, a device or a sparse file.*tar -C FOLDER -czf") as refusal:
         pull(hub, tar(model_files(), extra=(LINKS[kind],)))
     assert outside(tmp_path) == before
     advice = str(refusal.value).partition("anew: ")[2].replace("FOLDER", str(tmp_path / "folder"))
@@ -187,7 +187,7 @@ def test_links_and_devices_are_refused_and_the_advice_packs_plain_files(hub, tmp
 @pytest.mark.parametrize("pack", [tar, zipped])
 def test_names_outside_are_refused(hub, tmp_path, pack, name):
     before = outside(tmp_path)
-    with pytest.raises(ModelError, match="which lies outside the archive's own folder"):
+    with pytest.raises(ModelError, match=r"which lies outside the archive's own folder"):
         pull(hub, pack(model_files() | {name: b"x"}))
     assert outside(tmp_path) == before
     assert not os.path.exists("/tmp/boli-evil")
@@ -200,13 +200,13 @@ def test_a_link_in_a_zip_is_refused(hub):
         link.create_system = 3
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(ModelError, match="'model.safetensors', which is a link or a device"):
+    with pytest.raises(ModelError, match=r"'model.safetensors', which is a link or a device"):
         pull(hub, buffer.getvalue())
 
 
 def test_two_files_of_one_name_are_refused(hub):
     files = model_files()
-    with pytest.raises(ModelError, match="two files called"):
+    with pytest.raises(ModelError, match=r"two files called"):
         pull(hub, tar(files, extra=(member("CONFIG.json", size=3),)))
 
 
@@ -214,11 +214,11 @@ def test_a_bomb_that_tells_its_size_is_refused_before_it_is_unpacked(hub, advise
     huge = zipped({"model.safetensors": bytes(100 << 20)})
     assert len(huge) < 200_000
     with pytest.raises(
-        ModelError, match="unpacks to 104,857,600 bytes or more, which is more than its own size allows"
+        ModelError, match=r"unpacks to 104,857,600 bytes or more, which is more than its own size allows"
     ):
         pull(hub, huge)
     assert cache.size(cache.home()) < 1 << 20
-    with pytest.raises(ModelError, match="unpacks to 104,857,600 bytes"):
+    with pytest.raises(ModelError, match=r"unpacks to 104,857,600 bytes"):
         pull(hub, tar({"model.safetensors": bytes(100 << 20)}))
 
 
@@ -242,13 +242,13 @@ def test_a_bomb_in_the_headers_of_a_tar_is_stopped(hub):
         content += compress.compress(bytes(1 << 20))
     content += compress.flush()
     assert len(content) < 1 << 20
-    with pytest.raises(ModelError, match="which is more than its own size allows"):
+    with pytest.raises(ModelError, match=r"which is more than its own size allows"):
         pull(hub, content)
 
 
 def test_too_many_files_are_refused(hub, monkeypatch):
     monkeypatch.setattr("zoo.sources.unpack.MAX_FILES", 10)
-    with pytest.raises(ModelError, match="more than 10 files"):
+    with pytest.raises(ModelError, match=r"more than 10 files"):
         pull(hub, tar({f"f{i}": b"" for i in range(11)}))
 
 
@@ -266,7 +266,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_damaged_archives_are_refused(hub, kind):
-    with pytest.raises(ModelError, match="no archive that can be read, or it is damaged|it holds no files"):
+    with pytest.raises(ModelError, match=r"no archive that can be read, or it is damaged|it holds no files"):
         pull(hub, DAMAGED[kind])
     assert manager.find("mine") is None
     pull(hub, tar(model_files()))  # what was downloaded of the damaged one is not gone on with
@@ -276,7 +276,7 @@ def test_an_encrypted_zip_is_refused(hub):
     content = bytearray(zipped(model_files()))
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(signature) + offset] |= 1
-    with pytest.raises(ModelError, match="which is encrypted. Valid: an archive without a password"):
+    with pytest.raises(ModelError, match=r"which is encrypted. Valid: an archive without a password"):
         pull(hub, bytes(content))
 
 
@@ -294,10 +294,10 @@ def test_pickles_beside_safetensors_are_left_out_and_hidden_ones_found(hub, tmp_
 def test_a_truncated_safetensors_file_is_refused(hub):
     files = model_files()
     files["model.safetensors"] = files["model.safetensors"][:-1]
-    with pytest.raises(ModelError, match="no whole safetensors file .* where its header announces"):
+    with pytest.raises(ModelError, match=r"no whole safetensors file .* where its header announces"):
         pull(hub, tar(files))
     files["model.safetensors"] = b"\x80\x02}."
-    with pytest.raises(ModelError, match="no whole safetensors file"):
+    with pytest.raises(ModelError, match=r"no whole safetensors file"):
         pull(hub, tar(files), update=True)
 
 
@@ -311,10 +311,10 @@ def test_a_local_archive(home, tmp_path, boli):
     for origin in (str(tmp_path / "my model.tar.gz"), f"file://{tmp_path}/my%20model.tar.gz"):
         assert boli("zoo", "pull", "mine", "--from", origin, "--update")[0] == 0
     assert manager.resolve("mine")[0].family == "whisper"
-    with pytest.raises(ModelError, match="does not exist. Valid: an archive on this machine"):
+    with pytest.raises(ModelError, match=r"does not exist. Valid: an archive on this machine"):
         manager.pull("other", Options(origin="file:/nowhere/x.tar"))
     with pytest.raises(
-        ModelError, match=f"is a folder. Valid: an archive. To mend it: boli zoo pull other --from {tmp_path}"
+        ModelError, match=rf"is a folder. Valid: an archive. To mend it: boli zoo pull other --from {tmp_path}"
     ):
         manager.pull("other", Options(origin=f"file:{tmp_path}"))
 
@@ -348,7 +348,7 @@ def test_a_full_disk_during_the_download_and_room_made_by_the_advice(hub, file_l
 def test_a_full_disk_while_unpacking(hub, file_limit):
     content = tar(model_files(n_bytes=1_000) | {"zeros": bytes(900_000)})
     file_limit(100_000)
-    with pytest.raises(ModelError, match="The disk is too full for mine: .*while unpacking"):
+    with pytest.raises(ModelError, match=r"The disk is too full for mine: .*while unpacking"):
         pull(hub, content)
     file_limit(resource.RLIM_INFINITY)
     pull(hub, content)

@@ -175,7 +175,7 @@ def test_wrong_content_is_tried_twice_and_never_kept(hub, name):
     path = cdn(files[name]) if len(files[name]) > hub.large_bytes else f"/{NAME}/resolve/{commit}/{name}"
     hub.behaviours[path] = Behaviour(redirect="/wrong")
     hub.files["/wrong"] = wrong
-    with pytest.raises(ModelError, match="downloaded twice and its checksum is .* Valid: [0-9a-f]{40,64}, as the hub"):
+    with pytest.raises(ModelError, match=r"downloaded twice and its checksum is .* Valid: [0-9a-f]{40,64}, as the hub"):
         manager.pull(NAME)
     assert len(hub.asked("/wrong")) == 2
     assert manager.find(NAME) is None
@@ -196,18 +196,18 @@ def test_a_file_of_another_length_is_refused(hub, advised):
 
 
 def test_unknown_model_revision_and_gated_model(hub, boli, advised):
-    with pytest.raises(ModelError, match="There is no model 'someone/nothing' at .*boli zoo list") as refusal:
+    with pytest.raises(ModelError, match=r"There is no model 'someone/nothing' at .*boli zoo list") as refusal:
         manager.pull("someone/nothing")
     assert advised(str(refusal.value))[0] == 0
     commit = hub.add(NAME, model_files())
-    with pytest.raises(ModelError, match="has no revision 'v9'") as refusal:
+    with pytest.raises(ModelError, match=r"has no revision 'v9'") as refusal:
         manager.pull(NAME, Options(revision="v9"))
     code, out, _ = advised(str(refusal.value))
     assert code == 0
     assert commit in out
     hub.add("someone/gated", model_files())
     hub.repositories["someone/gated"].private = True
-    with pytest.raises(ModelError, match="accept its terms first.*hf auth login"):
+    with pytest.raises(ModelError, match=r"accept its terms first.*hf auth login"):
         manager.pull("someone/gated")
 
 
@@ -217,10 +217,10 @@ def test_a_hub_that_is_down_is_said_so_and_a_copy_is_taken_instead(hub, tmp_path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     hub.behaviours[f"/api/models/{NAME}"] = Behaviour(statuses=(500,) * 50)
-    with pytest.raises(ModelError, match=f"cannot be asked: HTTP 500.*--from FOLDER"):
+    with pytest.raises(ModelError, match=r"cannot be asked: HTTP 500.*--from FOLDER"):
         manager.pull(NAME)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    with pytest.raises(ModelError, match="cannot be asked"):
+    with pytest.raises(ModelError, match=r"cannot be asked"):
         manager.pull(NAME)
     assert boli("zoo", "pull", NAME, "--from", str(tmp_path / "copy"))[0] == 0
     assert manager.resolve(NAME)[0].family == "whisper"
@@ -260,7 +260,7 @@ def test_a_redirect_from_https_to_http_is_not_followed():
 
     from zoo.sources.download import _only_secure
 
-    with pytest.raises(ModelError, match="not encrypted"):
+    with pytest.raises(ModelError, match=r"not encrypted"):
         _only_secure("https://hub/x", NAME)(httpx.Request("GET", "http://hub/x"))
 
 
