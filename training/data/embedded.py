@@ -1,0 +1,382 @@
+"""The corpus of the embedded model, made by one command:
+
+    python -m training.data.embedded --out DIR --text TEXTS [--speech CLIPS] [--extra CLIPS] [--words LISTS] --jobs 16
+
+The same seed, scale and inputs give the same files, whatever the number of jobs: the work is cut into chunks with
+seeds of their own, and each chunk runs in a fresh process, because espeak-ng's state outlives a sentence.
+Only numpy, scipy, soundfile and libespeak-ng are needed. docs/synthesis.md describes what comes out.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from training.data.prompts import SPLITS, Document, Words, read_document, read_words, text_id
+from training.data.prompts_human import Forbidden, HumanClip, read_human
+from training.data.synthesis import Espeak, draw_manner, draw_voice, join, trim
+from training.data.synthesis_channel import ChannelOptions, Channels
+from training.data.synthesis_plan import BASE, TARGETS, UNKNOWN, UNSEEN_UNKNOWN, Chunk, plan
+from training.data.templates import FOLDER, load_grammar, split_digits
+from training.data.templates_numbers import DIGITS
+from zoo.audio import decode
+from zoo.errors import BoliError, DataError
+from zoo.speech import SAMPLE_RATE
+
+MIN_S, MAX_S = 0.4, 10.0
+"""Clips outside are drawn again."""
+
+
+@dataclass
+class Texts:
+    """Everything that can be said in one language."""
+
+    language: str
+    document: Document | None = None
+    prompts: Document | None = None
+    words: Words | None = None
+    told: Document | None = None
+    """Transcripts of recorded training clips, spoken again by synthetic voices."""
+
+    def draw(self, rng: random.Random, split: str) -> tuple[str, str]:
+        """A text of the split and its kind: `template`, `document`, `prompt`, `words`, `digits` or `told`."""
+        kinds: list[tuple[str, float]] = [("digits", 6.0 if self.language in DIGITS else 0.0)]
+        if (FOLDER / f"{self.language}.txt").is_file():
+            kinds.append(("template", 42.0))
+        for name, source, weight in (
+            ("document", self.document, 22.0),
+            ("prompt", self.prompts, 5.0),
+            ("told", self.told, 6.0),
+        ):
+            if source and source.clauses[split]:
+                kinds.append((name, weight if name != "prompt" else min(15.0, len(source.clauses["train"]) / 15)))
+        if self.words and self.words.words[split]:
+            kinds.append(("words", 18.0 if split == "train" else 8.0))
+        kind = rng.choices([name for name, _ in kinds], [weight for _, weight in kinds])[0]
+        if kind == "digits":
+            return split_digits(rng, self.language, split), kind
+        if kind == "template":
+            return load_grammar(self.language).sentence(rng, split), kind
+        if kind == "words":
+            return self.words.phrase(rng, split), kind
+        return {"document": self.document, "prompt": self.prompts, "told": self.told}[kind].phrase(rng, split), kind
+
+
+@dataclass
+class Work:
+    """What every worker needs; set before the pool forks, so that it is shared and not copied."""
+
+    out: Path
+    texts: dict[str, Texts]
+    channels: Channels | None
+    forbidden: Forbidden
+    seed: int
+    suffix: str
+    espeak: Espeak | None = field(default=None)
+
+
+_work: Work | None = None
+
+
+def _gather(text_folder: Path, words_folder: Path | None, told: dict[str, list[str]]) -> dict[str, Texts]:
+    texts = {}
+    for language in sorted({*BASE, *TARGETS, *UNKNOWN, *UNSEEN_UNKNOWN}):
+        entry = Texts(language)
+        if (path := text_folder / f"udhr.{language}.txt").is_file():
+            entry.document = read_document(path, language)
+        if (path := text_folder / f"text_{language}_cc0.txt").is_file():
+            entry.prompts = read_document(path, language, by_line=True)
+        if words_folder and (path := words_folder / f"{language}.txt").is_file():
+            entry.words = read_words(path, language)
+        if told.get(language):
+            entry.told = Document(
+                language, {"train": tuple(tuple(text.split()) for text in told[language]), "dev": (), "test": ()}
+            )
+        if entry.document or entry.words or (FOLDER / f"{language}.txt").is_file() or language in DIGITS:
+            texts[language] = entry
+    missing = [language for language in TARGETS if not texts[language].document]
+    if missing:
+        raise DataError(
+            f"no udhr.LANGUAGE.txt for {', '.join(missing)} in {text_folder}",
+            remedy="pass the folder of texts with --text",
+        )
+    return texts
+
+
+def _sentence(work: Work, rng: random.Random, language: str, split: str) -> tuple[str, str]:
+    """A text and its kind; one in eight is two texts in a row, for recorded sentences are longer than most phrases."""
+    while True:
+        text, kind = work.texts[language].draw(rng, split)
+        if kind != "digits" and rng.random() < 1 / 8:
+            text = f"{text} {work.texts[language].draw(rng, split)[0]}"
+        if not (split == "train" and work.forbidden.refuses(text)):
+            return text, kind
+
+
+def _finish(
+    work: Work, samples: np.ndarray, spans: list[tuple[float, float]], seed: int
+) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """Pauses before and after, then the channel; the spans move with the samples."""
+    rng = np.random.default_rng(seed)
+    before, after = (int(rng.uniform(0.03, 0.35) * SAMPLE_RATE) for _ in range(2))
+    samples = np.pad(samples, (before, after))
+    if work.channels:
+        samples = work.channels.apply(samples, rng)
+    else:
+        samples = samples * (0.5 / max(float(np.abs(samples).max()), 1e-6))
+    return samples, [(start + before / SAMPLE_RATE, end + before / SAMPLE_RATE) for start, end in spans]
+
+
+def _plain(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray, dict]:
+    while True:
+        language = rng.choices([name for name, _ in chunk.languages], [weight for _, weight in chunk.languages])[0]
+        text, kind = _sentence(work, rng, language, chunk.split)
+        voice = draw_voice(rng, language, chunk.split)
+        samples = work.espeak.speak(text, voice, draw_manner(rng, kind), rng.getrandbits(31))
+        if len(samples) / SAMPLE_RATE + 0.3 >= MIN_S and len(samples) / SAMPLE_RATE <= MAX_S - 1:
+            break
+    samples, _ = _finish(work, samples, [], rng.getrandbits(32))
+    row = {
+        "text": text,
+        "lang": language,
+        "speaker": voice.speaker,
+        "subset": kind,
+        "corpus": "espeak",
+        "text_id": text_id(text),
+    }
+    return samples, row
+
+
+def _switched(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray, dict]:
+    """Two to four stretches in different languages; three times in five by one voice. One clip in three is rapid
+    (stretches of one to three words)."""
+    while True:
+        names = [name for name, _ in chunk.languages]
+        count = rng.choices((2, 3, 4), weights=(6, 3, 1))[0]
+        languages = [rng.choice(names)]
+        while len(languages) < count:
+            languages.append(rng.choice([name for name in names if name != languages[-1]]))
+        rapid, one_voice = rng.random() < 1 / 3, rng.random() < 0.6
+        voice, pieces, texts = None, [], []
+        for language in languages:
+            text, _ = _sentence(work, rng, language, chunk.split)
+            if rapid:
+                text = " ".join(text.split()[: rng.randint(1, 3)])
+            drawn = draw_voice(rng, language, chunk.split)
+            if voice and one_voice:
+                drawn = type(drawn)(drawn.accent, voice.variant, voice.warp, voice.pitch, voice.pitch_range)
+            voice = drawn
+            pieces.append(work.espeak.speak(text, voice, draw_manner(rng), rng.getrandbits(31)))
+            texts.append(text)
+        if (
+            all(len(piece) > 0.15 * SAMPLE_RATE for piece in pieces)
+            and sum(map(len, pieces)) < (MAX_S - 1.5) * SAMPLE_RATE
+        ):
+            break
+    level = [float(np.sqrt(np.mean(piece**2))) + 1e-6 for piece in pieces]
+    gaps = [rng.choice((0.0, rng.uniform(0, 0.15), rng.uniform(0.1, 0.5))) for _ in pieces[1:]]
+    samples, spans = join([piece * (0.1 / rms) for piece, rms in zip(pieces, level, strict=True)], gaps)
+    samples, spans = _finish(work, samples, spans, rng.getrandbits(32))
+    segments = [
+        {"start": round(start, 3), "end": round(end, 3), "lang": language, "text": text}
+        for (start, end), language, text in zip(spans, languages, texts, strict=True)
+    ]
+    longest = max(segments, key=lambda segment: segment["end"] - segment["start"])
+    text = " ".join(texts)
+    subset = ("rapid" if rapid else "phrases") + ("_one_voice" if one_voice else "_two_voices")
+    row = {
+        "text": text,
+        "lang": longest["lang"],
+        "speaker": voice.speaker if one_voice else "espeak:several",
+        "subset": subset,
+        "corpus": "espeak",
+    }
+    return samples, {**row, "text_id": text_id(text), "segments": segments}
+
+
+def make_chunk(chunk: Chunk) -> tuple[Chunk, list[dict]]:
+    """Speak one chunk in this process; rows in the manifest's form."""
+    work = _work
+    if work.espeak is None:
+        work.espeak = Espeak()
+    rng = random.Random(f"{work.seed} {chunk.name} {chunk.split} {chunk.index}")
+    folder = work.out / chunk.split / chunk.name
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(chunk.count):
+        samples, row = (_switched if chunk.name == "switch" else _plain)(work, chunk, rng)
+        path = folder / f"{chunk.index:04d}_{number:03d}{work.suffix}"
+        soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+        head = {"path": str(path.relative_to(work.out)), "duration": round(len(samples) / SAMPLE_RATE, 3)}
+        rows.append({**head, **row})
+    return chunk, rows
+
+
+def _copy_human(job: tuple[int, HumanClip, Path, str]) -> dict | None:
+    """Decode one recording to 16 kHz mono beside the synthetic clips; None where it cannot be read or is too short."""
+    number, clip, out, suffix = job
+    try:
+        samples = trim(decode(clip.audio))
+    except BoliError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return None
+    if not MIN_S * 0.5 <= len(samples) / SAMPLE_RATE <= 15:
+        return None
+    samples = np.pad(samples, int(0.1 * SAMPLE_RATE))
+    path = out / "human" / clip.corpus / f"{number:05d}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.clip(samples, -1, 1), SAMPLE_RATE, subtype="PCM_16")
+    row = {
+        "path": str(path.relative_to(out)),
+        "duration": round(len(samples) / SAMPLE_RATE, 3),
+        "text": clip.text,
+        "lang": clip.language,
+        "speaker": clip.speaker,
+        "subset": clip.subset,
+        "corpus": clip.corpus,
+        "text_id": clip.text_id,
+    }
+    return row if clip.text else {**row, "transcribed": False}
+
+
+def _write(path: Path, rows: list[dict]) -> None:
+    """A manifest, whole or not at all."""
+    staged = path.with_name(f".{path.name}.part")
+    staged.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    os.replace(staged, path)
+
+
+def _manifests(
+    synthetic: dict[tuple[str, str], list[dict]], human: dict[tuple[str, str], list[dict]], seed: int
+) -> dict[str, list[dict]]:
+    """Rows of every manifest by file name."""
+    rng = random.Random(seed)
+    out: dict[str, list[dict]] = {}
+    trained = {row["text_id"] for (_, split), rows in synthetic.items() if split == "train" for row in rows}
+    for (name, split), rows in synthetic.items():
+        if split == "test":  # a phrase that two paragraphs share; single digits stay, they are in every split
+            rows = [row for row in rows if row["text_id"] not in trained or row["subset"] == "digits"]
+        if rows:
+            out[f"{name}_{split}.jsonl"] = rows
+    for (language, split), rows in human.items():
+        if split != "unused":
+            out[f"human_{language}_{split}.jsonl"] = [row for row in rows if row["text"]]
+    for split in SPLITS:
+        size = {"train": len(synthetic["unknown", "train"]), "dev": 10**9, "test": 10**9}[split]
+        rows = []
+        for language in TARGETS:
+            own = synthetic.get((language, split), [])
+            rows += rng.sample(own, min(size, len(own))) + human.get((language, split), [])
+        rows += synthetic.get(("unknown", split), [])
+        rows += [
+            row for (language, of), found in human.items() if language not in TARGETS and of == split for row in found
+        ]
+        rng.shuffle(rows)
+        out[f"lid_{split}.jsonl"] = [
+            {**row, "label": row["lang"] if row["lang"] in TARGETS else "unknown"} for row in rows
+        ]
+    base = out.get("base_train.jsonl", [])
+    base += [
+        row
+        for (language, split), rows in human.items()
+        if language in BASE and language not in TARGETS[1:] and split == "train"
+        for row in rows
+        if row["text"]
+    ]
+    rng.shuffle(base)
+    return {name: rows for name, rows in out.items() if rows}
+
+
+def build(options: argparse.Namespace) -> None:
+    """Make the corpus and say what was made."""
+    global _work
+    started = time.monotonic()
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    recorded = [clip for folder in (options.speech, *options.extra) if folder for clip in read_human(folder)]
+    told: dict[str, list[str]] = {}
+    for text, language in sorted(
+        {(clip.text, clip.language) for clip in recorded if clip.split == "train" and len(clip.text.split()) > 2}
+    ):
+        told.setdefault(language, []).append(text)
+    _work = Work(
+        out=out,
+        texts=_gather(options.text, options.words, told),
+        channels=None if options.clean else Channels(options.seed, ChannelOptions()),
+        forbidden=Forbidden(clip.text for clip in recorded if clip.split in ("dev", "test", "known_speaker")),
+        seed=options.seed,
+        suffix=f".{options.format}",
+    )
+    chunks = plan(options.scale)
+    context = multiprocessing.get_context("fork")
+    synthetic: dict[tuple[str, str], list[tuple[int, list[dict]]]] = {}
+    with context.Pool(options.jobs, maxtasksperchild=1) as pool:
+        for done, (chunk, rows) in enumerate(pool.imap_unordered(make_chunk, chunks), 1):
+            synthetic.setdefault((chunk.name, chunk.split), []).append((chunk.index, rows))
+            if done % 50 == 0 or done == len(chunks):
+                print(f"{done} of {len(chunks)} chunks, {time.monotonic() - started:.0f} s", flush=True)
+    human: dict[tuple[str, str], list[dict]] = {}
+    with context.Pool(options.jobs) as pool:
+        jobs = [(number, clip, out, f".{options.format}") for number, clip in enumerate(recorded)]
+        for clip, row in zip(recorded, pool.imap(_copy_human, jobs, chunksize=32), strict=True):
+            if row:
+                human.setdefault((clip.language, clip.split), []).append(row)
+    ordered = {
+        key: [row for _, rows in sorted(found, key=lambda pair: pair[0]) for row in rows]
+        for key, found in sorted(synthetic.items())
+    }
+    for name, rows in sorted(_manifests(ordered, human, options.seed).items()):
+        _write(out / name, rows)
+        hours = sum(row["duration"] for row in rows) / 3600
+        languages = Counter(row["lang"] for row in rows)
+        speakers = len({row["speaker"] for row in rows})
+        print(
+            f"{name}: {len(rows)} clips, {hours:.2f} h, {speakers} speakers; "
+            + ", ".join(f"{language} {count}" for language, count in languages.most_common())
+        )
+    print(f"made in {time.monotonic() - started:.0f} s")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.data.embedded", description="Make the corpus of the embedded model."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write clips and manifests into")
+    parser.add_argument(
+        "--text", type=Path, required=True, help="folder with udhr.LANGUAGE.txt and text_LANGUAGE_cc0.txt"
+    )
+    parser.add_argument(
+        "--speech", type=Path, help="folder of recorded clips with manifest.jsonl; read, never copied into git"
+    )
+    parser.add_argument(
+        "--extra",
+        type=Path,
+        action="append",
+        default=[],
+        help="further folders of the same form (tools that make them: docs/synthesis.md)",
+    )
+    parser.add_argument("--words", type=Path, help="folder with LANGUAGE.txt word lists")
+    parser.add_argument("--scale", type=float, default=1.0, help="1: about 140,000 clips")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--format", choices=("wav", "flac"), default="wav")
+    parser.add_argument("--clean", action="store_true", help="no rooms, noises and codecs")
+    try:
+        build(parser.parse_args(argv))
+    except BoliError as error:
+        print(f"boli: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
