@@ -5,13 +5,14 @@
 
 `path` (or NeMo's `audio_filepath`) is relative to the manifest or absolute; `dur` is read as `duration`, `language`
 and NeMo's `source_lang` as `lang`, NeMo's `offset` cuts a clip out of a longer file. Every other key is kept in `extra`
-and written back. Every error names file and line.
+and written back. Every error names file and line. Text may be empty only where the line says `"transcribed": false`
+(code-switched clips whose pieces were cut out of longer sentences: the times are known, the words are not).
 """
 
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,24 +111,14 @@ def read_manifest(
     Raises DataError that lists the first problems with file:line and counts the rest.
     """
     path = Path(path)
-    lines = _lines(path)
-    folder = path.parent
-    default = language_tag(lang) if lang else None
     records: list[Record] = []
     problems: list[str] = []
     first_line: dict[str, int] = {}
     subsets: set[str] = set()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, record in parse_lines(path, lang, allow_empty_text=allow_empty_text):
         where = f"{path}:{number}"
-        try:
-            record = _record(json.loads(line), folder, where, default, allow_empty_text)
-        except json.JSONDecodeError as error:
-            problems.append(f"{where}: not JSON ({error.msg} at column {error.colno})")
-            continue
-        except DataError as error:
-            problems.append(str(error))
+        if isinstance(record, DataError):
+            problems.append(str(record))
             continue
         subsets.add(record.subset)
         if record.id in first_line:
@@ -150,6 +141,26 @@ def read_manifest(
 
 
 EXAMPLE = '{"path": "a.wav", "text": "...", "lang": "hi", "speaker": "s1", "duration": 2.5}'
+
+
+def parse_lines(
+    path: Path, lang: str | None = None, *, allow_empty_text: bool = False
+) -> Iterator[tuple[int, Record | DataError]]:
+    """(line number, record or what is wrong with the line) of every line that is not blank; files are not looked at.
+
+    Raises DataError where the file as a whole cannot be read.
+    """
+    default = language_tag(lang) if lang else None
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            yield number, _record(json.loads(line), path.parent, where, default, allow_empty_text)
+        except json.JSONDecodeError as error:
+            yield number, DataError(f"{where}: not JSON ({error.msg} at column {error.colno})")
+        except DataError as error:
+            yield number, error
 
 
 def write_manifest(path: str | Path, records: Iterable[Record]) -> Path:
@@ -264,7 +275,7 @@ def _record(line: Any, folder: Path, where: str, default_lang: str | None, allow
     text = take("text")
     if not isinstance(text, str):
         raise DataError(f"{where}: no `text` for {written}", valid=EXAMPLE)
-    if not text.strip() and not allow_empty_text:
+    if not text.strip() and not allow_empty_text and line.get("transcribed") is not False:
         raise DataError(
             f"{where}: the text of {written} is empty", remedy="remove the line, or give the words that are spoken"
         )

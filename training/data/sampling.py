@@ -74,13 +74,14 @@ def mixed(
     if size is None:
         size = max(int(np.ceil(len(members[name]) / share)) for name, share in zip(names, shares, strict=True))
     random = np.random.default_rng([seed, epoch, 2])
-    windows = -(-size // window)
-    streams = [iter(_cycle(members[name], count * windows, random)) for name, count in zip(names, counts, strict=True)]
+    windows = [counts] * (size // window) + [shares_to_counts(shares, size % window)]
+    needed = np.sum(windows, axis=0)
+    streams = [iter(_cycle(members[name], count, random)) for name, count in zip(names, needed, strict=True)]
     drawn: list[int] = []
-    for _ in range(windows):
-        order = np.repeat(np.arange(len(names)), counts)
+    for window_counts in windows:
+        order = np.repeat(np.arange(len(names)), window_counts)
         drawn += [next(streams[which]) for which in random.permutation(order)]
-    return drawn[:size]
+    return drawn
 
 
 def shares_to_counts(shares: np.ndarray, total: int) -> list[int]:
