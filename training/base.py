@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from training import base_model, checkpoints, tokenizer
@@ -23,6 +22,9 @@ from training.clips import describe_skipped, load_clips
 from training.data.manifest import read_manifest
 from training.recipe import DataOptions, RunOptions, check, dump
 from training.run import Run
+from training.schedule import Progress
+from training.schedule import rate as rate_at
+from training.seeds import mixed_seed
 from training.signals import Preempted, StopRequest
 from training.validation import spread, validate
 from zoo.card import Card
@@ -37,7 +39,7 @@ class TokenizerOptions:
     text: list[str] = field(default_factory=list)
     """Further text, `language=file` (one sentence a line), beside the training manifests' own."""
     languages: list[str] = field(default_factory=list)
-    """Languages that the model claims to write; empty: all that have text in a manifest or a text file."""
+    """Languages that the model gets an identity for; empty: all that have text in a manifest or a text file."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,8 @@ class _Job:
         self._load_data()
         self._build()
         self.step = self.epoch = self.position = 0
-        self.spent = 0.0
-        """Seconds of earlier attempts."""
+        self.steps = 0 if recipe.learn.max_minutes else recipe.learn.steps
+        self.progress = Progress(self.steps, recipe.learn.max_minutes, began)
         self._restore()
         self.seen_s = 0.0
         """Padded seconds of audio trained on, by this process."""
@@ -207,7 +209,7 @@ class _Job:
     def train(self, stop: StopRequest) -> dict[str, Any]:
         learn = self.recipe.learn
         validated = saved = time.monotonic()
-        while self._progress() < 1:
+        while self.progress.share(self.step) < 1:
             plan = plan_epoch(
                 self.clips,
                 self.recipe.plan,
@@ -216,7 +218,7 @@ class _Job:
                 self.recipe.run.seed,
                 self.epoch,
             )
-            while self.position < len(plan) and self._progress() < 1:
+            while self.position < len(plan) and self.progress.share(self.step) < 1:
                 measured = self._step(plan[self.position])
                 self.position += 1
                 self.step += 1
@@ -237,23 +239,13 @@ class _Job:
         self._save()
         return self._export()
 
-    def _elapsed(self) -> float:
-        return self.spent + time.monotonic() - self.began
-
-    def _progress(self) -> float:
-        """Share of the training done, 0 to 1."""
-        learn = self.recipe.learn
-        if not learn.max_minutes:
-            return self.step / learn.steps
-        return (self._elapsed() - self.loaded) / max(1e-9, 60 * learn.max_minutes - self.loaded)
-
     def _step(self, batch: Planned) -> dict[str, torch.Tensor]:
-        learn, done = self.recipe.learn, min(1.0, self._progress())
-        rate = learn.learning_rate * _schedule(done, learn.warmup, learn.final_share)
+        learn, done = self.recipe.learn, min(1.0, self.progress.share(self.step))
+        rate = learn.learning_rate * rate_at(done, learn.warmup, final=learn.final_share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        generator = torch.Generator(self.device).manual_seed(_seed(self.recipe.run.seed, self.step))
+        generator = torch.Generator(self.device).manual_seed(mixed_seed(self.recipe.run.seed, self.step))
         audio, lengths = gather(self.clips, batch, self.device)
         audio = self.augmenter.waves(audio, lengths, generator)
         mel = self.augmenter.mels(self.log_mel(audio), lengths, generator)
@@ -302,9 +294,7 @@ class _Job:
         self.mark = (now, self.seen_s, self.step)
         if self.cuda:
             metrics["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        done = self._progress()
-        left = (self._elapsed() - self.loaded) * (1 / done - 1) if done > 0 else None
-        self.run.log(self.step, metrics, self.recipe.learn.steps, left)
+        self.run.log(self.step, metrics, self.steps, self.progress.eta_s(self.step))
 
     def _validate(self) -> dict[str, float]:
         start = time.monotonic()
@@ -338,7 +328,12 @@ class _Job:
         def fill(folder: Path) -> None:
             parts = {"model": self.model, "average": self.average, "ctc": self.ctc, "optimizer": self.optimizer}
             state = {name: part.state_dict() for name, part in parts.items()}
-            state |= {"step": self.step, "epoch": self.epoch, "position": self.position, "spent": self._elapsed()}
+            state |= {
+                "step": self.step,
+                "epoch": self.epoch,
+                "position": self.position,
+                "spent": self.progress.elapsed_s(),
+            }
             state["random"] = torch.get_rng_state()
             state["cuda_random"] = torch.cuda.get_rng_state_all() if self.cuda else []
             torch.save(state, folder / "state.pt")
@@ -346,7 +341,6 @@ class _Job:
         checkpoints.write(self.run.checkpoints, self.step, fill)
 
     def _restore(self) -> None:
-        self.loaded = time.monotonic() - self.began
         folder = checkpoints.read(self.run.checkpoints)
         if folder is None:
             return
@@ -356,12 +350,12 @@ class _Job:
         self.ctc.load_state_dict(state["ctc"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.epoch, self.position = state["step"], state["epoch"], state["position"]
-        self.spent = state["spent"]
+        self.progress.spent = state["spent"]
         torch.set_rng_state(state["random"].cpu())
         if self.cuda and state["cuda_random"]:
             torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random"]])
         self.run.rewind(self.step)
-        self.run.logger.info("resumed at step %d after %.0f s", self.step, self.spent)
+        self.run.logger.info("resumed at step %d after %.0f s", self.step, self.progress.spent)
 
     def _export(self) -> dict[str, Any]:
         folder = self.run.folder / "model"
@@ -374,7 +368,7 @@ class _Job:
             "model_bytes": size,
             "steps": self.step,
             "epochs": self.epoch,
-            "minutes": self._elapsed() / 60,
+            "minutes": self.progress.elapsed_s() / 60,
         }
         self.run.table("results", [final])
         self.run.logger.info("model of %.1f MB in %s", size / 1e6, folder)
@@ -383,7 +377,7 @@ class _Job:
 
 def _texts(records: list, options: TokenizerOptions) -> dict[str, list[str]]:
     """Sentences per language, each once."""
-    texts: dict[str, dict[str, None]] = {language: {} for language in options.languages}
+    texts: dict[str, dict[str, None]] = {}
     for record in records:
         texts.setdefault(record.lang, {})[record.text] = None
     for item in options.text:
@@ -396,14 +390,3 @@ def _texts(records: list, options: TokenizerOptions) -> dict[str, list[str]]:
         )
         texts.setdefault(language, {}).update(dict.fromkeys(Path(path).read_text(encoding="utf-8").splitlines()))
     return {language: list(sentences) for language, sentences in texts.items()}
-
-
-def _schedule(done: float, warmup: float, final: float) -> float:
-    """Linear warm-up, then half a cosine down to `final`."""
-    if done < warmup:
-        return done / warmup + 1e-3
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
-
-
-def _seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
