@@ -114,6 +114,12 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_) -> None:
         pass
 
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ConnectionError, TimeoutError):
+            pass  # a client that was killed
+
     def do_HEAD(self) -> None:
         self.do_GET()
 

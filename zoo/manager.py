@@ -8,6 +8,8 @@ import difflib
 import json
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache as remembered
 from pathlib import Path
@@ -138,12 +140,13 @@ def _not_pulled(name: str) -> ModelError:
     plain, _, revision = name.partition("@")
     pulled = sorted({entry.name for entry in cache.entries()})
     asked = f"boli zoo pull {plain}" + (f" --revision {revision}" if revision else "")
-    if plain in cards() or plain in pulled:
+    pins = lock.read()
+    if plain in cards() or plain in pulled or plain in pins:
         what = f"{name} is not in the cache {cache.home()}"
-        if plain in lock.read():
+        if plain in pins and not revision:
             what += f" at the revision that {lock.path()} pins"
         return ModelError(what, valid=f"pulled: {', '.join(pulled) or 'none'}", remedy=asked)
-    close = difflib.get_close_matches(plain, [*cards(), *pulled], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(plain, [*cards(), *pulled], n=3, cutoff=0.75)
     near = f"; close: {', '.join(close)}" if close else ""
     return ModelError(
         f"No model is called {name!r}{near}",
@@ -204,22 +207,38 @@ def pull(name: str, options: Options = Options(), progress: Progress | None = No
     entry = _present(request, options)
     if entry is not None and not entry.damages(full=True):
         return entry
-    lock_file = cache.lock_file(name)
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    held = filelock.FileLock(lock_file)
+    try:
+        with _held(name, progress):
+            entry = _present(request, options)
+            if entry is not None:
+                damages = entry.damages(full=True)
+                if not damages:
+                    return entry
+                progress.say(f"{name} is damaged ({damages[0]}); pulling it anew")
+            return _pull(request, card, pin, options)
+    except OSError as error:
+        if cache.is_full(error):
+            raise cache.full_disk(name, error.strerror) from error
+        raise ModelError(
+            f"{name} cannot be written to the cache {cache.home()}: {error}",
+            valid="a BOLI_HOME that you may write to",
+            remedy=f"BOLI_HOME=FOLDER boli zoo pull {name}  (another folder)",
+        ) from error
+
+
+@contextmanager
+def _held(name: str, progress: Progress) -> Iterator[None]:
+    """One pull of a model at a time on this machine. Two would be right too, but would download twice."""
+    file = cache.lock_file(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(file)
     try:
         held.acquire(timeout=0.1)
     except filelock.Timeout:
         progress.say(f"another process is pulling {name}; waiting for it")
         held.acquire(poll_interval=0.2)
     try:
-        entry = _present(request, options)
-        if entry is not None:
-            damages = entry.damages(full=True)
-            if not damages:
-                return entry
-            progress.say(f"{name} is damaged ({damages[0]}); pulling it anew")
-        return _pull(request, card, pin, options)
+        yield
     finally:
         held.release()
 
@@ -230,8 +249,6 @@ def _wanted(name: str, options: Options, progress: Progress) -> tuple[Request, C
         options = replace(options, revision=revision)
     card = cards().get(name)
     pin = lock.read().get(name)
-    if options.revision or options.origin or options.update:
-        pin = None
     if options.origin:
         text = options.origin
     elif pin is not None:
@@ -241,6 +258,8 @@ def _wanted(name: str, options: Options, progress: Progress) -> tuple[Request, C
     else:
         known = next(cache.entries(name), None) if _could_be_name(name) else None
         text = known.manifest.source if known is not None else name
+    if options.revision or options.origin or options.update:
+        pin = None
     scheme, location = parse(text)
     if source(scheme).IN_PLACE:
         raise ModelError(
@@ -289,14 +308,7 @@ def _present(request: Request, options: Options) -> Entry | None:
 def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Options) -> Entry:
     staging = cache.staging_folder(request.name)
     staging.mkdir(parents=True, exist_ok=True)
-    try:
-        fetched = source(request.scheme).fetch(request, staging)
-    except OSError as error:
-        if cache.is_full(error):
-            raise cache.full_disk(request.name, error.strerror) from error
-        raise ModelError(
-            f"{request.name} cannot be staged in {staging}: {error}", remedy=f"ls -ld {staging}"
-        ) from error
+    fetched = source(request.scheme).fetch(request, staging)
     card = _described(request, card, options, fetched)
     sums = {}
     for path in sorted(fetched.folder.rglob("*")):

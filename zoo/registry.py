@@ -33,9 +33,8 @@ BUILTIN = {
 class Family(Protocol):
     """The code that knows one kind of base model.
 
-    Two members are optional. `builtin(card) -> Path` or `builtin(card, folder: Path) -> None` is not part of the
-    protocol; see `zoo.sources.builtin`. `verifies_pickles = True` says that the family loads pickled weights with
-    `weights_only` and checks every key itself; without it the zoo refuses them.
+    One more member is optional: `verifies_pickles = True` says that the family reads pickled weights with
+    `weights_only` and checks every key itself. Without it the zoo refuses them.
     """
 
     name: str
@@ -106,7 +105,7 @@ def family_of(folder: Path) -> Family | None:
         raise ModelError(
             f"{folder} is claimed by several families: {names}",
             valid="one family for a folder",
-            remedy=f"boli zoo pull {folder} --family {matching[0].name}",
+            remedy=f"boli zoo pull {folder.name} --from {folder} --family {matching[0].name}",
         )
     return matching[0] if matching else None
 
