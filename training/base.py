@@ -8,6 +8,7 @@ for nobody. Where `max_minutes` is given the learning rate follows the clock, so
 import copy
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from training.schedule import Progress
 from training.schedule import rate as rate_at
 from training.seeds import mixed_seed
 from training.signals import Preempted, StopRequest
-from training.validation import spread, validate
 from zoo.card import Card
 from zoo.errors import DataError
 from zoo.speech import SAMPLE_RATE
@@ -136,9 +136,6 @@ class _Job:
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.cuda = self.device.startswith("cuda")
         torch.manual_seed(recipe.run.seed)
-        if self.cuda:
-            torch.backends.cuda.matmul.allow_tf32 = True
-            torch.backends.cudnn.allow_tf32 = True
         learn = recipe.learn
         self.bf16 = learn.precision == "bf16" or (
             learn.precision == "auto" and self.cuda and torch.cuda.is_bf16_supported()
@@ -149,12 +146,16 @@ class _Job:
         self.steps = 0 if recipe.learn.max_minutes else recipe.learn.steps
         self.progress = Progress(self.steps, recipe.learn.max_minutes, began)
         self._restore()
+        self.planner = ThreadPoolExecutor(1)
+        self.plans: dict[int, Future[list[Planned]]] = {}
         self.seen_s = 0.0
         """Padded seconds of audio trained on, by this process."""
         self.mark = (time.monotonic(), 0.0, self.step)
         """Time, audio and step at the last log."""
 
     def _load_data(self) -> None:
+        from training.validation import spread
+
         recipe, log = self.recipe, self.run.logger.info
         train_records = load_manifests(recipe.data.train, recipe.data)
         valid_records = load_manifests(recipe.data.valid, recipe.data) if recipe.data.valid else []
@@ -210,14 +211,7 @@ class _Job:
         learn = self.recipe.learn
         validated = saved = time.monotonic()
         while self.progress.share(self.step) < 1:
-            plan = plan_epoch(
-                self.clips,
-                self.recipe.plan,
-                self.recipe.grid_s,
-                self.recipe.model.max_duration_s,
-                self.recipe.run.seed,
-                self.epoch,
-            )
+            plan = self._plan()
             while self.position < len(plan) and self.progress.share(self.step) < 1:
                 measured = self._step(plan[self.position])
                 self.position += 1
@@ -239,6 +233,19 @@ class _Job:
         self._save()
         return self._export()
 
+    def _plan(self) -> list[Planned]:
+        """This epoch's batches; the next epoch's are laid out meanwhile, so that the device need not wait."""
+
+        def lay_out(epoch: int) -> list[Planned]:
+            recipe = self.recipe
+            return plan_epoch(
+                self.clips, recipe.plan, recipe.grid_s, recipe.model.max_duration_s, recipe.run.seed, epoch
+            )
+
+        ready = self.plans.pop(self.epoch, None) or self.planner.submit(lay_out, self.epoch)
+        self.plans[self.epoch + 1] = self.planner.submit(lay_out, self.epoch + 1)
+        return ready.result()
+
     def _step(self, batch: Planned) -> dict[str, torch.Tensor]:
         learn, done = self.recipe.learn, min(1.0, self.progress.share(self.step))
         rate = learn.learning_rate * rate_at(done, learn.warmup, final=learn.final_share)
@@ -256,12 +263,10 @@ class _Job:
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16):
             states = base_model.encode(self.model, mel)
             attention = base_model.attention_loss(self.model, states, inputs, labels, learn.label_smoothing)
-        loss, measured = attention, {"loss": attention.detach(), "learning_rate": torch.tensor(rate)}
-        if learn.ctc:
             frames = torch.ceil(lengths / 320).long().clamp(1, states.shape[1])
-            ctc = self.ctc(states, frames, text, counts)
-            loss = loss + (learn.ctc + (learn.ctc_final - learn.ctc) * done) * ctc
-            measured["ctc_loss"] = ctc.detach()
+            ctc = self.ctc(states, frames, text, counts) if learn.ctc else attention.new_zeros(())
+        loss = attention + (learn.ctc + (learn.ctc_final - learn.ctc) * done) * ctc
+        measured = {"loss": attention.detach(), "ctc_loss": ctc.detach(), "learning_rate": torch.tensor(rate)}
         loss.backward()
         measured["gradient_norm"] = norm = torch.nn.utils.clip_grad_norm_(self.trained, learn.clip_norm)
         # One bad batch must not cost the run: an update that is not finite is left out. On a GPU the fused optimizer
@@ -297,6 +302,8 @@ class _Job:
         self.run.log(self.step, metrics, self.steps, self.progress.eta_s(self.step))
 
     def _validate(self) -> dict[str, float]:
+        from training.validation import validate
+
         start = time.monotonic()
         scored = validate(self.served(), self.valid)
         self.run.log(

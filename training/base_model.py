@@ -186,8 +186,7 @@ class CtcHead(nn.Module):
         self, states: torch.Tensor, frames: torch.Tensor, text: torch.Tensor, counts: torch.Tensor
     ) -> torch.Tensor:
         """states `[B, T, d]`, frames `[B]` real frames, text `[B, L]`, counts `[B]`; nats per token."""
-        with torch.autocast(states.device.type, enabled=False):
-            log_probabilities = self.out(states.float()).log_softmax(-1).transpose(0, 1)
-            # a text longer than its clip has frames cannot be aligned: such a row counts nothing
-            losses = F.ctc_loss(log_probabilities, text + 1, frames, counts, reduction="none", zero_infinity=True)
+        log_probabilities = self.out(states).float().log_softmax(-1).transpose(0, 1)
+        # a text longer than its clip has frames cannot be aligned: such a row counts nothing
+        losses = F.ctc_loss(log_probabilities, text + 1, frames, counts, reduction="none", zero_infinity=True)
         return losses.sum() / counts.sum().clamp(min=1)

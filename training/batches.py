@@ -88,10 +88,10 @@ def plan_epoch(
         shape = BatchOptions(
             batch_size=options.batch_clips, max_batch_s=options.batch_s, grid_s=grid_s, seed=seed * 1_000 + part
         )
-        buckets = LengthBuckets(durations / speed, shape)
-        buckets.set_epoch(epoch, indices=chosen.tolist())
+        buckets = LengthBuckets((durations / speed)[chosen], shape)
+        buckets.set_epoch(epoch)
         for members in buckets.batches():
-            index = np.asarray(members, dtype=np.int64)
+            index = chosen[members]
             longest = float((clips.lengths[index] / speed[index]).max())
             grid = max(1, math.ceil(longest / (grid_s * SAMPLE_RATE) - 1e-6)) * grid_s
             batches.append(Planned(index, speed[index], round(min(grid, max_duration_s) * SAMPLE_RATE)))

@@ -202,8 +202,12 @@ class Run:
 
     def _draw(self) -> None:
         """curves.png: one panel per metric, small, so that a glance tells whether the job learned."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+        except ImportError:  # a training must not fail at its end for want of a picture
+            self.logger.warning("no curves.png: matplotlib is not installed")
+            return
 
         keys = list(dict.fromkeys(k for row in self.history for k in row if k not in ("step", "time")))
         columns = min(3, len(keys))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import WhisperTokenizer
 
 BYTES = 256
+CHARACTERS = 300_000  # per language, at most: a thousand merges need no more
 
 
 def learn(texts: Mapping[str, Sequence[str]], size: int = 1200, max_duration_s: float = 30.0) -> "WhisperTokenizer":
@@ -49,7 +50,7 @@ def _balanced(texts: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
     Counted in characters, not bytes: a Telugu letter is three bytes and needs its merges all the more.
     """
-    most = max(sum(map(len, sentences)) for sentences in texts.values())
+    most = min(CHARACTERS, max(sum(map(len, sentences)) for sentences in texts.values()))
     for sentences in texts.values():
         given = 0
         while given < most:
@@ -57,3 +58,5 @@ def _balanced(texts: Mapping[str, Sequence[str]]) -> Iterator[str]:
                 # with the space that a word has inside a sentence, lest the merges be learned twice
                 yield " " + sentence.strip()
                 given += len(sentence) + 1
+                if given >= most:
+                    break
