@@ -1,12 +1,14 @@
 """The cache of pulled models on disk.
 
     BOLI_HOME/models/<name>/<version>/   the model's files and boli.json, their record; appears by one rename
-    BOLI_HOME/staging/<name>/            a pull under way, or what an interrupted one left to go on from
+    BOLI_HOME/staging/<name>@<host>/     a pull under way, or what an interrupted one left to go on from
     BOLI_HOME/trash/                     what is being removed
     BOLI_HOME/verified/                  which files were already checked (a cache; may be deleted)
     BOLI_HOME/locks/                     held during a pull; a killed process leaves none behind
 
-`<name>` has `--` for `/`. Nothing under models/ is ever written in place: a folder there is whole, or it is not there.
+`<name>` has `--` for `/`. Staging belongs to one host: on network file systems where locks do not hold between hosts,
+each stages for itself, and the renames decide. Nothing under models/ is ever written in place: a folder there is whole,
+or it is not there.
 """
 
 import errno
@@ -14,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -25,6 +28,7 @@ from zoo.errors import ModelError
 
 MANIFEST = "boli.json"
 FORMAT = 1
+HOST = socket.gethostname()
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]*\w)?(/[A-Za-z0-9](?:[\w.-]*\w)?)?", re.ASCII)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -36,7 +40,7 @@ def home() -> Path:
 
 def slug(name: str) -> str:
     """Folder name of a model. Raises ModelError for a name that could not be turned back, or that is a path."""
-    if not _NAME.fullmatch(name) or "--" in name or ".." in name:
+    if not is_name(name):
         raise ModelError(
             f"{name!r} cannot be the name of a model",
             valid="letters, digits, '.', '_', single '-' and at most one '/'",
@@ -47,6 +51,11 @@ def slug(name: str) -> str:
 
 class DiskFullError(ModelError):
     """There is no room; what was downloaded so far is kept."""
+
+
+def is_name(text: str) -> bool:
+    """Could this be the name of a model?"""
+    return bool(_NAME.fullmatch(text)) and "--" not in text and ".." not in text
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Manifest:
     def read(cls, folder: Path) -> "Manifest":
         """Raises ModelError when there is none, or it is damaged."""
         try:
-            content = json.loads((folder / MANIFEST).read_text())
+            content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             manifest = cls(**{f.name: content[f.name] for f in fields(cls)})
             if manifest.format != FORMAT:
                 raise ValueError(f"format {manifest.format}, known is {FORMAT}")
@@ -121,7 +130,7 @@ def lock_file(name: str) -> Path:
 
 
 def staging_folder(name: str) -> Path:
-    return home() / "staging" / slug(name)
+    return home() / "staging" / f"{slug(name)}@{HOST}"
 
 
 def entries(name: str | None = None) -> Iterator[Entry]:
@@ -150,7 +159,7 @@ def publish(folder: Path, name: str, version: str, manifest: Manifest) -> Entry:
     A whole version that is already there stays and is returned. One that is damaged, or recorded under another family
     or source, is replaced; killed between the two renames, it is gone, which is not damage.
     """
-    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n")
+    (folder / MANIFEST).write_text(_text(manifest), encoding="utf-8")
     _sync_tree(folder)
     target = home() / "models" / slug(name) / version
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -158,20 +167,25 @@ def publish(folder: Path, name: str, version: str, manifest: Manifest) -> Entry:
         try:
             folder.rename(target)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
+            # also where a network file system reports the failure of a rename that it has made
             existing = _readable(name, version, target)
             if existing is not None and _same(existing.manifest, manifest) and not existing.damages(full=True):
                 return existing
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
             discard(target)
             continue
         _sync_folder(target.parent)
         return Entry(name, version, target, manifest)
 
 
+def _text(manifest: Manifest) -> str:
+    return json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+
+
 def _same(a: Manifest, b: Manifest) -> bool:
     """The same but for when, and by which branch or tag, it was pulled."""
-    return replace(a, pulled=0, requested="") == replace(b, pulled=0, requested="")
+    return _text(replace(a, pulled=0, requested="")) == _text(replace(b, pulled=0, requested=""))
 
 
 def _readable(name: str, version: str, folder: Path) -> Entry | None:

@@ -92,34 +92,26 @@ def _state(card, entries, current) -> str:
 @app.command()
 def show(name: str, as_json: Json = False) -> None:
     """Everything boli knows about one model."""
-    from zoo import cache, manager, registry
-    from zoo.errors import ModelError
+    from zoo import cache, checksum, manager, registry
 
     plain = name.partition("@")[0]
     card = manager.cards().get(plain)
-    entry = None
-    if card is None or not card.source.startswith("repo:"):
-        try:
-            entry = manager.find(name)
-        except ModelError:
-            entry = None  # a folder
-    if card is None and entry is None:
-        card, folder = manager.resolve(name)
-    card = card or entry.card
-    known = card.to_dict()
+    entry = manager.find(name) if card is not None or cache.is_name(plain) else None
+    known: dict = {}
     if entry is not None:
-        known |= {
-            "files": entry.manifest.files,
-            "size_bytes": entry.manifest.size_bytes,
-            "revision": entry.manifest.revision,
-        }
-        known |= {"source": entry.manifest.source}
-    known["folder"] = (
-        str(entry.folder) if entry is not None else str(folder) if card is not manager.cards().get(plain) else ""
-    )
-    if entry is not None:
-        known["pulled"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.manifest.pulled))
-    known["versions"] = [e.version for e in cache.entries(plain)] if entry is not None else []
+        card, folder = card or entry.card, entry.folder
+        manifest = entry.manifest
+        known = {"source": manifest.source, "revision": manifest.revision, "size_bytes": manifest.size_bytes}
+        known |= {"files": manifest.files, "versions": [e.version for e in cache.entries(plain)]}
+        known["pulled"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.pulled))
+    elif card is None:
+        card, folder = manager.resolve(name)  # a folder: its checksums are taken now
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        known = {"files": {path.relative_to(folder).as_posix(): checksum.sha256(path) for path in paths}}
+        known["size_bytes"] = sum(path.stat().st_size for path in paths)
+    else:
+        folder = ""
+    known = card.to_dict() | known | {"folder": str(folder)}
     known["registered_as"] = registry.targets().get(card.family, "no family of this name")
     if as_json:
         _print(known)

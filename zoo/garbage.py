@@ -28,13 +28,14 @@ def garbage(everything: bool = False) -> list[Garbage]:
     That is: what is being removed already, interrupted pulls older than a week, folders without a record, versions
     that neither a lock, a card nor the newest pull points at, and notes about versions that are gone.
 
-    everything: interrupted pulls of any age too (never one that is under way).
+    everything: this host's interrupted pulls of any age too (never one that is under way).
     """
     home = cache.home()
     found = [Garbage(path, "was being removed", cache.size(path)) for path in sorted((home / "trash").glob("*"))]
     for staging in sorted((home / "staging").glob("*")):
         age_s = time.time() - max([p.lstat().st_mtime for p in [staging, *staging.rglob("*")]], default=0)
-        if (everything or age_s > STALE_S) and not _under_way(staging.name):
+        slug, _, host = staging.name.partition("@")
+        if (age_s > STALE_S or (everything and host in ("", cache.HOST))) and not _under_way(slug):
             found.append(Garbage(staging, f"interrupted pull, {age_s / 86400:.1f} days old", cache.size(staging)))
     found += [Garbage(path, "has no readable record", cache.size(path)) for path in cache.unreadable()]
     needed, kept = set(), set()

@@ -82,7 +82,7 @@ def resolve(name: str) -> tuple[Card, Path]:
         return _in_place(known)
     if known is None and Path(name).expanduser().is_dir():
         return _local(Path(name).expanduser().resolve(), name)
-    if known is None and (name.startswith((".", "/", "~")) or not _could_be_name(plain)):
+    if known is None and (name.startswith((".", "/", "~")) or not cache.is_name(plain)):
         raise ModelError(
             f"{name} is no folder", valid="a folder with a model's files, or a name", remedy="boli zoo list"
         )
@@ -94,13 +94,6 @@ def resolve(name: str) -> tuple[Card, Path]:
         raise _not_pulled(name)
     verify_entry(entry)
     return _card(entry), entry.folder
-
-
-def _could_be_name(name: str) -> bool:
-    try:
-        return bool(cache.slug(name))
-    except ModelError:
-        return False
 
 
 def _card(entry: Entry) -> Card:
@@ -244,7 +237,7 @@ def _held(name: str, progress: Progress) -> Iterator[None]:
 
 
 def _wanted(name: str, options: Options, progress: Progress) -> tuple[Request, Card | None, lock.Pin | None, Options]:
-    if "@" in name and not options.revision and _could_be_name(name.partition("@")[0]):
+    if "@" in name and not options.revision and cache.is_name(name.partition("@")[0]):
         name, _, revision = name.partition("@")
         options = replace(options, revision=revision)
     card = cards().get(name)
@@ -256,7 +249,7 @@ def _wanted(name: str, options: Options, progress: Progress) -> tuple[Request, C
     elif card is not None:
         text = card.source
     else:
-        known = next(cache.entries(name), None) if _could_be_name(name) else None
+        known = next(cache.entries(name), None) if cache.is_name(name) else None
         text = known.manifest.source if known is not None else name
     if options.revision or options.origin or options.update:
         pin = None

@@ -221,6 +221,7 @@ def _wrong(right: dict[str, dict[str, bytes]]) -> list[str]:
             manager.remove(entry.name)
         else:
             found.append(f"{entry.name} in {entry.folder} is not what the server has")
+            manager.remove(entry.name)
     return found
 
 

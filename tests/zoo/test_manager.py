@@ -406,7 +406,7 @@ def test_gc_takes_what_nothing_needs_and_nothing_else(hub, boli, home):
     manager.pull(NAME)
     second = hub.add(NAME, model_files(1))
     kept = manager.pull(NAME, Options(update=True))
-    stale, recent = home / "staging" / "old", home / "staging" / "new"
+    stale, recent = home / "staging" / "old", home / "staging" / f"new@{cache.HOST}"
     for folder in (stale, recent):
         folder.mkdir(parents=True)
         (folder / "x.part").write_bytes(b"x" * 1000)
@@ -535,3 +535,44 @@ def test_a_cache_that_cannot_be_written(home, folder, boli, tmp_path, monkeypatc
     assert "To mend it: BOLI_HOME=FOLDER boli zoo pull mine" in err
     monkeypatch.setenv("BOLI_HOME", str(tmp_path / "FOLDER"))
     assert boli("zoo", "pull", "mine", "--from", str(folder))[0] == 0
+
+
+def test_a_rename_that_worked_and_reports_failure(home, folder, monkeypatch):
+    """As network file systems do when they repeat a request whose answer was lost."""
+    from pathlib import Path
+
+    rename = Path.rename
+
+    def repeated(self, target):
+        rename(self, target)
+        if "models" in Path(target).parts:
+            raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as network:
+        network.setattr(Path, "rename", repeated)
+        entry = manager.pull("mine", Options(origin=str(folder)))
+    assert not entry.damages(full=True)
+    assert manager.resolve("mine")[1] == entry.folder
+
+
+def test_another_host_stages_for_itself(home, folder, boli):
+    """Its pull may be under way although its lock is not seen here."""
+    other = home / "staging" / "mine@elsewhere"
+    other.mkdir(parents=True)
+    (other / "x.part").write_bytes(b"x")
+    manager.pull("mine", Options(origin=str(folder)))
+    boli("zoo", "gc", "--all")
+    assert (other / "x.part").read_bytes() == b"x"
+
+
+def test_show_of_a_folder_takes_its_checksums(home, folder, boli):
+    shown = json.loads(boli("zoo", "show", str(folder), "--json")[1])
+    assert set(shown["files"]) == set(model_files())
+    assert shown["folder"] == str(folder)
+    assert shown["family"] == "whisper"
+
+
+def test_content_that_is_already_there_is_left_alone(pulled, folder):
+    inode = pulled.folder.stat().st_ino
+    again = manager.pull("mine", Options(origin=str(folder), update=True))
+    assert again.folder.stat().st_ino == inode
