@@ -20,7 +20,7 @@ from training.augment import Augmenter, AugmentOptions
 from training.base_model import CtcHead, ModelOptions, Texts
 from training.batches import LogMel, Planned, PlanOptions, gather, plan_epoch
 from training.clips import describe_skipped, load_clips
-from training.data.manifest import read_manifest
+from training.manifests import load_manifests
 from training.recipe import DataOptions, RunOptions, check, dump
 from training.run import Run
 from training.schedule import Progress
@@ -117,16 +117,6 @@ def train_base(recipe: BaseRecipe, resume: Path | None = None) -> Path:
     return run.folder
 
 
-def load_manifests(paths: list[str], options: DataOptions) -> list:
-    records = [record for path in paths for record in read_manifest(path, subset=options.subset, check_audio=False)]
-    if options.languages:
-        records = [record for record in records if record.lang in options.languages]
-    if not records:
-        wanted = ", ".join(options.languages) or "any language"
-        raise DataError(f"There is no clip in {wanted} in {paths}", remedy="give data.train=[MANIFEST.jsonl]")
-    return records
-
-
 class _Job:
     """The state of one training."""
 
@@ -157,13 +147,13 @@ class _Job:
         from training.validation import spread
 
         recipe, log = self.recipe, self.run.logger.info
-        train_records = load_manifests(recipe.data.train, recipe.data)
-        valid_records = load_manifests(recipe.data.valid, recipe.data) if recipe.data.valid else []
+        train_records, sources = load_manifests(recipe.data.train, recipe.data)
+        valid_records = load_manifests(recipe.data.valid, recipe.data)[0] if recipe.data.valid else []
         valid_records = [valid_records[i] for i in spread(recipe.data.max_valid_clips, [r.lang for r in valid_records])]
         texts = _texts(train_records, recipe.tokenizer)
         self.languages = recipe.tokenizer.languages or sorted(texts)
         self.tokenizer = tokenizer.learn(texts, recipe.tokenizer.size, recipe.model.max_duration_s)
-        self.clips = load_clips(train_records, recipe.data)
+        self.clips = load_clips(train_records, recipe.data, sources)
         self.valid = load_clips(valid_records, recipe.data) if valid_records else None
         log("%d clips, %.2f h, loaded in %.1f s", len(self.clips), self.clips.hours, time.monotonic() - self.began)
         for part in (self.clips, self.valid):

@@ -68,8 +68,9 @@ class Clips:
         return self
 
 
-def load_clips(records: Sequence[Record], options: DataOptions) -> Clips:
-    """Decode `records` in parallel. Clips that cannot be read or are too short or long are skipped and named.
+def load_clips(records: Sequence[Record], options: DataOptions, sources: Sequence[str] = ()) -> Clips:
+    """Decode `records` in parallel; `sources` names the manifest of each. Clips that cannot be read, or are too short
+    or too long, are skipped and named.
 
     Threads, not processes: libsndfile and numpy release the interpreter lock, and nothing has to be copied back.
     Raises DataError where nothing is left.
@@ -78,13 +79,14 @@ def load_clips(records: Sequence[Record], options: DataOptions) -> Clips:
     with ThreadPoolExecutor(workers) as pool:
         loaded = list(pool.map(lambda record: _load(record, options), records, chunksize=8))
     kept = [(r, a) for r, a in zip(records, loaded, strict=True) if isinstance(a, np.ndarray)]
+    named = [s for s, a in zip(sources, loaded, strict=False) if isinstance(a, np.ndarray)]
     skipped = [reason for reason in loaded if isinstance(reason, str)]
     if not kept:
         why = "; ".join(skipped[:MAX_NAMED]) or "the manifests are empty"
         raise DataError(f"None of the {len(records)} clips can be used: {why}", remedy="boli data describe MANIFEST")
     lengths = np.array([len(audio) for _, audio in kept], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return Clips([r for r, _ in kept], np.concatenate([a for _, a in kept]), starts, lengths, skipped)
+    return Clips([r for r, _ in kept], np.concatenate([a for _, a in kept]), starts, lengths, skipped, named)
 
 
 def describe_skipped(clips: Clips) -> str:

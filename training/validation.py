@@ -83,12 +83,15 @@ def _value(rate: float | None) -> float:
     return float("nan") if rate is None else rate
 
 
-def spread(clips_per_language: int, languages: Sequence[str]) -> list[int]:
-    """Positions of at most so many clips per language, spread evenly over the list; 0: all."""
+def spread(clips_per_language: int, languages: Sequence[str], seed: int | None = None) -> list[int]:
+    """Positions of at most so many clips per language; 0: all. Spread evenly over the list, or drawn by `seed`."""
     chosen: list[int] = []
     for language in dict.fromkeys(languages):
         members = [i for i, each in enumerate(languages) if each == language]
         if clips_per_language and len(members) > clips_per_language:
-            members = [members[int(k)] for k in np.linspace(0, len(members) - 1, clips_per_language)]
+            places = np.linspace(0, len(members) - 1, clips_per_language).astype(int)
+            if seed is not None:
+                places = np.random.default_rng([seed, 5]).permutation(len(members))[:clips_per_language]
+            members = [members[k] for k in places]
         chosen += members
     return sorted(chosen)

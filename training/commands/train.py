@@ -24,6 +24,21 @@ def _root() -> None:
 
 
 @app.command()
+def adapter(
+    recipe: Recipe = "",
+    overrides: Overrides = None,
+    resume: Resume = None,
+    use_qlora: Annotated[bool, typer.Option("--use-qlora", help="Hold the base in 4 bits (NF4).")] = False,
+) -> None:
+    """LoRA for one language on a base model of the zoo, or full fine-tuning as the reference."""
+    from training.adapter import train_adapter
+    from training.adapter_recipe import AdapterRecipe
+
+    extra = ["base.quantize=nf4"] if use_qlora else []
+    _start(AdapterRecipe, train_adapter, recipe, [*(overrides or []), *extra], resume)
+
+
+@app.command()
 def base(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None) -> None:
     """A Whisper-architecture model from scratch."""
     from training.base import BaseRecipe, train_base

@@ -1,0 +1,27 @@
+"""The clips that a recipe names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.data.manifest import Record, read_manifest, require_languages
+from training.recipe import DataOptions
+from zoo.errors import DataError
+
+
+def load_manifests(paths: Sequence[str], options: DataOptions) -> tuple[list[Record], list[str]]:
+    """Records of all manifests in the recipe's languages, and each one's source (the manifest's name without ending).
+
+    Raises DataError where nothing is named, a manifest is faulty, or a wanted language has no clip.
+    """
+    if not paths:
+        raise DataError("The recipe names no training manifest", remedy="give data.train=[MANIFEST.jsonl]")
+    records: list[Record] = []
+    sources: list[str] = []
+    for path in paths:
+        found = read_manifest(path, subset=options.subset)
+        if options.languages:
+            found = [record for record in found if record.lang in options.languages]
+        records += found
+        sources += [Path(path).stem] * len(found)
+    require_languages(records, options.languages, ", ".join(map(str, paths)))
+    return records, sources
