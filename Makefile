@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check setup embedded clean
+.PHONY: demo test check setup system clean
 
 demo: setup                     ## transcribe the clips of the repository through the whole way
 	@$(BIN)/python -m router.demo
@@ -25,7 +25,6 @@ $(VENV)/.complete: requirements.txt requirements-dev.txt requirements-no-deps.tx
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-.PHONY: system
 system:                         ## packages of the system that some tests use; those tests are skipped where it may not install
 	@bash tests/install_system.sh
 
