@@ -44,8 +44,7 @@ def damages(folder: Path, files: dict[str, str], seen: Path | None = None) -> li
     for name, expected in sorted(files.items()):
         path = folder / name
         try:
-            status = path.stat()
-            mark = [status.st_size, status.st_mtime_ns, status.st_ino, expected]
+            mark = _mark(path, expected)
             if remembered.get(name) != mark:
                 actual = sha256(path)
                 if actual != expected:
@@ -57,6 +56,16 @@ def damages(folder: Path, files: dict[str, str], seen: Path | None = None) -> li
     if seen is not None and checked != remembered:
         _write_seen(seen, checked)
     return found
+
+
+def remember(folder: Path, files: dict[str, str], seen: Path) -> None:
+    """Note that `files` were just checked, so that the first load does not read them again."""
+    _write_seen(seen, {name: _mark(folder / name, expected) for name, expected in files.items()})
+
+
+def _mark(path: Path, expected: str) -> list:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino, expected]
 
 
 def _read_seen(seen: Path | None) -> dict[str, list]:

@@ -223,8 +223,10 @@ def du(as_json: Json = False) -> None:
         (folder.parent.name.replace("--", "/"), f"{folder.name} (no readable record)", cache.size(folder))
         for folder in cache.unreadable()
     ]
-    for area, what in (("staging", "interrupted or running pull"), ("trash", "being removed")):
-        rows += [(path.name.replace("--", "/"), what, cache.size(path)) for path in sorted((home / area).glob("*"))]
+    for path in sorted((home / "staging").glob("*")):
+        slug, _, host = path.name.partition("@")
+        rows.append((slug.replace("--", "/"), f"interrupted or running pull on {host}", cache.size(path)))
+    rows += [("-", "being removed", cache.size(path)) for path in sorted((home / "trash").glob("*"))]
     rows.sort(key=lambda row: -row[2])
     total = sum(row[2] for row in rows)
     existing = next(folder for folder in (home, *home.parents) if folder.exists())

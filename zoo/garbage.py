@@ -38,16 +38,18 @@ def garbage(everything: bool = False) -> list[Garbage]:
         if (age_s > STALE_S or (everything and host in ("", cache.HOST))) and not _under_way(slug):
             found.append(Garbage(staging, f"interrupted pull, {age_s / 86400:.1f} days old", cache.size(staging)))
     found += [Garbage(path, "has no readable record", cache.size(path)) for path in cache.unreadable()]
-    needed, kept = set(), set()
+    kept = set()
     for entry in cache.entries():
         current = find(entry.name)
-        needed.add(cache.verified_file(entry.name, entry.version))
         if current is not None and current.folder == entry.folder:
             kept.add(entry.folder)
         elif current is None and entry.name not in kept:
             kept |= {entry.folder, entry.name}  # the card moved on; the newest is kept until the new one is pulled
+    needed = set()
     for entry in cache.entries():
-        if entry.folder not in kept:
+        if entry.folder in kept:
+            needed.add(cache.verified_file(entry.name, entry.version))
+        else:
             found.append(Garbage(entry.folder, "superseded", entry.manifest.size_bytes))
     for seen in sorted((home / "verified").glob("*")):
         if seen not in needed and not seen.name.endswith("--repository.json"):

@@ -28,7 +28,7 @@ class Behaviour:
     length: bool = True
     """Send Content-Length; else close the connection at the end."""
     statuses: tuple[int, ...] = ()
-    """Answer the first requests with these instead."""
+    """Answer the first requests with these instead (429 with Retry-After: 1)."""
     cut_bytes: int = 0
     """Close the connection after this many bytes of each answer; 0: never."""
     cuts: int = 1_000_000
@@ -135,7 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
         behaviour = self.hub.behaviours.get(path, Behaviour())
         if behaviour.statuses:
             self.hub.behaviours[path] = replace(behaviour, statuses=behaviour.statuses[1:])
-            return self._plain(behaviour.statuses[0], b"no")
+            headers = {"Retry-After": "1"} if behaviour.statuses[0] == 429 else {}
+            return self._plain(behaviour.statuses[0], b"no", headers)
         time.sleep(behaviour.wait_s)
         if behaviour.redirect:
             return self._redirect(behaviour.redirect)

@@ -140,15 +140,14 @@ def _not_pulled(name: str) -> ModelError:
             what += f" at the revision that {lock.path()} pins"
         return ModelError(what, valid=f"pulled: {', '.join(pulled) or 'none'}", remedy=asked)
     close = difflib.get_close_matches(plain, [*cards(), *pulled], n=3, cutoff=0.75)
-    near = f"; close: {', '.join(close)}" if close else ""
+    if close:
+        remedy = f"boli zoo {'show' if close[0] in pulled else 'pull'} {close[0]}"
+    else:
+        remedy = asked if "/" in plain else "boli zoo list"
     return ModelError(
-        f"No model is called {name!r}{near}",
+        f"No model is called {name!r}{'; close: ' + ', '.join(close) if close else ''}",
         valid=", ".join(sorted({*cards(), *pulled})) + ", or a folder",
-        remedy=f"boli zoo pull {close[0]}"
-        if close and close[0] not in pulled
-        else asked
-        if "/" in plain
-        else "boli zoo list",
+        remedy=remedy,
     )
 
 
@@ -316,6 +315,8 @@ def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Op
     version = fetched.revision if request.scheme == "hub" else f"sha256-{checksum.tree_digest(sums)[:16]}"
     manifest = Manifest(card.to_dict(), request.source, fetched.revision, options.revision, sums, size, time.time())
     entry = cache.publish(fetched.folder, request.name, version, manifest)
+    if entry.manifest is manifest:
+        checksum.remember(entry.folder, sums, cache.verified_file(entry.name, version))
     cache.discard(staging)
     return entry
 

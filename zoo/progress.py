@@ -36,6 +36,7 @@ class Bars:
         self._console = Console(stderr=True, file=sys.stderr)
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
         self._bars = RichProgress(*columns, TimeRemainingColumn(), console=self._console)
+        self._tasks = {}
         self._task = None
 
     def __enter__(self) -> "Bars":
@@ -49,7 +50,10 @@ class Bars:
 
     def start(self, label: str, total: int | None, done: int = 0) -> None:
         if self._console.is_terminal:
-            self._task = self._bars.add_task(label, total=total, completed=done)
+            if label not in self._tasks:
+                self._tasks[label] = self._bars.add_task(label, total=total)
+            self._task = self._tasks[label]
+            self._bars.update(self._task, total=total, completed=done)
             return
         size = "size unknown" if total is None else f"{total:,} bytes"
         resumed = f", going on from {done:,}" if done else ""

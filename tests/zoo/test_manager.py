@@ -131,9 +131,7 @@ def test_verify_names_files_that_nobody_recorded(pulled, boli):
     assert not (pulled.folder / "adapter_config.json").exists()
 
 
-def test_loading_reads_unchanged_files_only_once(pulled, monkeypatch):
-    manager.resolve("mine")
-
+def test_what_was_pulled_is_not_read_again_when_it_is_loaded(pulled, monkeypatch):
     def never(path):
         raise AssertionError(f"{path} was read again")
 
@@ -153,6 +151,7 @@ def test_a_cache_that_cannot_be_written_is_still_loaded_from(pulled, home):
 
 
 def test_a_verification_note_that_cannot_be_written_is_no_error(pulled, home):
+    shutil.rmtree(home / "verified")
     (home / "verified").write_text("in the way")
     assert manager.resolve("mine")[1] == pulled.folder
 
@@ -179,6 +178,9 @@ def test_a_known_model_that_was_not_pulled_is_pulled_by_the_advice(hub, advised)
     manager.resolve(NAME)
     with pytest.raises(ModelError, match=r"is not in the cache .*Valid: pulled: openai|is not in the cache"):
         manager.resolve("openai/whisper-tiny")
+    with pytest.raises(ModelError, match=rf"No model is called '{NAME[:-1]}'; close: {NAME}") as refusal:
+        manager.resolve(NAME[:-1])
+    assert advised(str(refusal.value))[0] == 0
     with pytest.raises(ModelError, match=rf"{NAME}@v2 is not in the cache .*boli zoo pull {NAME} --revision v2"):
         manager.resolve(f"{NAME}@v2")
 
@@ -417,7 +419,6 @@ def test_gc_takes_what_nothing_needs_and_nothing_else(hub, boli, home):
     orphan = home / "models" / "a--b" / "v1"
     orphan.mkdir(parents=True)
     (orphan / "config.json").write_text("{}")
-    (home / "verified").mkdir()
     (home / "verified" / "gone--v1.json").write_text("{}")
     why = {item.path.name: item.why for item in garbage()}
     assert why == {
@@ -426,6 +427,7 @@ def test_gc_takes_what_nothing_needs_and_nothing_else(hub, boli, home):
         "v1": "has no readable record",
         first: "superseded",
         "gone--v1.json": "note about a version that is gone",
+        f"someone--whisper-odd--{first}.json": "note about a version that is gone",
     }
     code, out, _ = boli("zoo", "gc", "--dry-run")
     assert "would be freed" in out
@@ -576,3 +578,26 @@ def test_content_that_is_already_there_is_left_alone(pulled, folder):
     inode = pulled.folder.stat().st_ino
     again = manager.pull("mine", Options(origin=str(folder), update=True))
     assert again.folder.stat().st_ino == inode
+
+
+def test_progress_goes_to_stderr(home, folder, boli):
+    code, out, err = boli("zoo", "pull", "mine", "--from", str(folder))
+    assert code == 0
+    assert out.startswith("mine sha256-")
+    assert "model.safetensors: 200,083 bytes" in err
+
+
+def test_bars_on_a_terminal_count_a_resumed_file_once(capsys, monkeypatch):
+    from zoo.progress import Bars
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Bars() as bars:
+        bars.start("model.safetensors", 1_000)
+        bars.advance(300)
+        bars.say("the server closed the connection; going on")
+        bars.start("model.safetensors", 1_000, 300)
+        bars.advance(700)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "going on" in err
+    assert "1.0/1.0 kB" in err

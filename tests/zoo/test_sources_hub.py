@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,9 @@ def test_a_few_errors_of_the_server_are_outlived(hub):
     hub.add(NAME, files)
     hub.behaviours[cdn(files["model.safetensors"])] = Behaviour(statuses=(500, 503, 429))
     hub.behaviours[f"/api/models/{NAME}"] = Behaviour(statuses=(502,))
+    started = time.monotonic()
     assert content_of(manager.pull(NAME)) == files
+    assert time.monotonic() - started >= 1.0, "Retry-After is kept to"
 
 
 def test_a_server_that_stalls_in_the_middle_is_asked_for_the_rest(hub, monkeypatch):

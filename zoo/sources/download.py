@@ -4,8 +4,9 @@ huggingface_hub does not do this: since version 2 it downloads to a file name of
 it fails, so a broken download of 3 GB starts again at nought. It is used for what the hub knows (zoo.sources.hub).
 
 A partial file `x.part` has a note `x.part.json` beside it that says which content it is the beginning of: the
-validator (ETag, Last-Modified) that the server gave. A range is only asked for with `If-Range` of that validator, or
-where the sha256 of the whole is known, so that two contents are never joined.
+validator (ETag, Last-Modified) that the server gave. A range is asked for with `If-Range` of that validator, or without
+where the checksum of the whole is known (signed addresses change their validators), so that two contents are never
+joined unnoticed.
 """
 
 import json
@@ -21,6 +22,7 @@ from zoo.errors import ModelError
 from zoo.progress import Progress
 
 _BACKOFF_S = 0.5  # doubled at each retry without progress
+_LONGEST_WAIT_S = 60.0  # whatever a server asks for with Retry-After
 _RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -76,7 +78,7 @@ def download(
                 if failures > network.RETRIES:
                     raise _gave_up(url, part, name, error) from error
                 progress.say(f"{url}: {_reason(error)}; going on from {_length(part):,} bytes")
-                time.sleep(_BACKOFF_S * 2 ** max(0, failures - 1))
+                time.sleep(max(getattr(error, "wait_s", 0.0), _BACKOFF_S * 2 ** max(0, failures - 1)))
             except httpx.TooManyRedirects as error:
                 raise ModelError(
                     f"{url} redirects in a circle", valid="an address of a file", remedy=f"curl -IL {url}"
@@ -89,6 +91,10 @@ def download(
 
 class _Retry(Exception):
     """This attempt failed in a way that may pass."""
+
+    def __init__(self, reason: str, wait_s: float = 0.0):
+        super().__init__(reason)
+        self.wait_s = wait_s
 
 
 def _attempt(
@@ -112,7 +118,7 @@ def _attempt(
     headers = {"Accept-Encoding": "identity", **headers}
     if have and (size is None or have < size) and (note.validator or known_content):
         headers["Range"] = f"bytes={have}-"
-        if note.validator:
+        if not known_content:
             headers["If-Range"] = note.validator
     with client.stream("GET", url, headers=headers) as response:
         status = response.status_code
@@ -120,7 +126,8 @@ def _attempt(
             part.unlink(missing_ok=True)
             raise _Retry("the server has fewer bytes than were already here")
         if status in _RETRIED_STATUS:
-            raise _Retry(f"HTTP {status}")
+            after = response.headers.get("Retry-After", "")
+            raise _Retry(f"HTTP {status}", min(float(after), _LONGEST_WAIT_S) if after.isdigit() else 0.0)
         if status not in (200, 206):
             raise _refused(url, name, status)
         fresh = _Note(url, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))

@@ -59,7 +59,6 @@ def fetch(request: Request, staging: Path) -> Fetched:
 
 def _information(request: Request, endpoint: str):
     """What the hub says about the repository at the revision, files included."""
-    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -70,6 +69,8 @@ def _information(request: Request, endpoint: str):
         RevisionNotFoundError,
     )
 
+    # the HTTP library under huggingface_hub has changed its name between versions; its base error is known by it
+    http_error = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     where = f"{endpoint}/{request.location}"
     failures = 0
     while True:
@@ -103,7 +104,7 @@ def _information(request: Request, endpoint: str):
                 f"{request.source} needs the network, and HF_HUB_OFFLINE was set when Python started",
                 remedy=f"HF_HUB_OFFLINE=0 boli zoo pull {request.name}",
             ) from error
-        except (httpx2.HTTPError, HfHubHTTPError) as error:
+        except (http_error, HfHubHTTPError) as error:
             failures += 1
             status = getattr(getattr(error, "response", None), "status_code", 0)
             if failures > network.RETRIES or 400 <= status < 500:
