@@ -257,7 +257,7 @@ def test_manifests_of_boli_and_nemo(tmp_path):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "{broken\n")
     name, records, done = convert(path, tmp_path / "out", lang="it")
     assert name == "manifest"
-    assert [(r.text, r.duration) for r in records] == [("uno", 0.6), ("due", 1.0)]
+    assert [(r.text, r.duration, r.subset) for r in records] == [("uno", 0.6, "train"), ("due", 1.0, "train")]
     assert dict(done.reasons) == {"unreadable": 1, "missing clip": 1, "empty text": 1, "unusable row": 2}
     assert all(f"train_manifest.json:{n}" in s.reason for n, s in zip((3, 4, 5, 6, 7), done.skipped, strict=True))
 

@@ -1,10 +1,12 @@
 """Manifests: boli's own, NeMo's, and the JSON lines of other tools, in one file or a folder of them."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.data.corpora.found import Found, Layout, Unusable, language_from, split_name, wanted
+from training.data.corpora.found import SPLIT_NAMES, Found, Layout, Unusable, language_from, split_name, wanted
+from training.data.languages import language_tag
 from training.data.manifest import SPELLINGS, Record, parse_lines
 from zoo.errors import DataError
 
@@ -38,10 +40,12 @@ def read(source: Path, lang: str | None, split: str | None) -> Iterator[Found | 
 def read_file(path: Path, root: Path, lang: str | None, split: str | None) -> Iterator[Found | Unusable]:
     """Clips of one manifest; a line without language or subset takes them from the folders and the file's name."""
     try:
-        default_lang = language_from(path, lang, root, str(path))
+        default_lang = language_tag(lang) if lang else language_from(path, None, root, str(path))
     except DataError:
+        if lang:
+            raise
         default_lang = None  # well if every line names its own
-    default_subset = next((split_name(p) for p in (path.stem, path.parent.name) if _is_split(p)), "")
+    default_subset = _subset(path)
     for number, outcome in parse_lines(path, default_lang, allow_empty_text=True):
         where = f"{path}:{number}"
         if isinstance(outcome, DataError):
@@ -84,8 +88,12 @@ def located(path: Path, root: Path) -> Path:
     return path
 
 
-def _is_split(name: str) -> bool:
-    return split_name(name) in ("train", "dev", "test") or name.startswith(("test_", "train_", "dev_", "valid_"))
+def _subset(path: Path) -> str:
+    """`train` of train.jsonl, train_manifest.json, train/manifest.jsonl; empty where the path says nothing."""
+    for name in (path.stem, re.split(r"[_.-]", path.stem)[0], path.parent.name):
+        if name.lower() in SPLIT_NAMES:
+            return split_name(name)
+    return ""
 
 
 LAYOUT = Layout("manifest", "JSON lines: boli's manifests, NeMo's, or a folder of them", lambda p: bool(files(p)), read)
