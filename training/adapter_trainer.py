@@ -51,7 +51,10 @@ def arguments(recipe: AdapterRecipe, run: Run, device: str, steps: int, base: Ba
     if precision == "fp16" and not device.startswith("cuda"):
         raise RecipeError("fit.precision=fp16 needs a GPU", valid="auto, fp32, bf16")
     if fit.gradient_checkpointing:
-        base.module.gradient_checkpointing_enable({"use_reentrant": False})
+        # transformers renamed it; families that are no transformers model keep the older name
+        module = base.module
+        enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     return TrainingArguments(
         output_dir=str(run.checkpoints),
         per_device_train_batch_size=recipe.plan.batch_clips,

@@ -103,9 +103,10 @@ def load(kind: type[Options], path: str | Path, overrides: Sequence[str] = ()) -
     for item in overrides:
         if "=" not in item:
             raise RecipeError(f"Override {item!r} is no key=value", valid="for example run.seed=1 model.layers=2")
+    given = [f'{item}""' if item.endswith("=") else item for item in overrides]  # `key=` is the empty text
     try:
         merged = OmegaConf.merge(
-            _writable(OmegaConf.structured(kind)), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+            _writable(OmegaConf.structured(kind)), OmegaConf.load(path), OmegaConf.from_dotlist(given)
         )
         return OmegaConf.to_object(merged)
     except YAMLError as error:

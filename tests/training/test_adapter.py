@@ -1,0 +1,186 @@
+"""`boli train adapter` on the trained toy base."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapters.store import Store
+from training import checkpoints
+from training.adapter import train_adapter
+from training.adapter_recipe import AdapterRecipe
+from training.recipe import load
+from training.run import read_status
+from zoo.errors import DataError, RecipeError
+
+RECIPE = Path("training/recipes/debug/adapter.yaml")
+
+
+def recipe(manifests, toy_folder, tmp_path, *overrides: str) -> AdapterRecipe:
+    given = [f"data.train=[{manifests['train']}]", f"data.valid=[{manifests['valid']}]", f"run.root={tmp_path}"]
+    return load(AdapterRecipe, RECIPE, [*given, f"base.name={toy_folder}", *overrides])
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def history(folder: Path, key: str) -> list[float]:
+    rows = json.loads((folder / "metrics.json").read_text())["history"]
+    return [row[key] for row in rows if key in row]
+
+
+def test_learns_and_publishes(manifests, toy_folder, tmp_path):
+    chosen = recipe(
+        manifests, toy_folder, tmp_path, "fit.steps=60", "adapter.targets=[all]", "fit.learning_rate=1e-2", f"publish.store={tmp_path / 'store'}", "base.publish_as=debug",
+        f"data.test=[{manifests['valid']}]", "fit.evaluate_at_start=true",
+    )  # fmt: skip
+    folder = train_adapter(chosen)
+    losses = history(folder, "loss")
+    assert sum(losses[-3:]) / 3 < 0.93 * sum(losses[:3]) / 3
+    (stored,) = Store(tmp_path / "store").all()
+    assert (stored.key.base, stored.key.language, stored.key.rank) == ("debug", "hi", 8)
+    assert stored.record.context == "dynamic"
+    assert {(s.metric, s.normaliser) for s in stored.record.scores} >= {("wer", "raw"), ("cer", "indic")}
+    assert str(tmp_path) not in stored.record.to_json()
+    for name in ("config.yaml", "train.log", "metrics.json", "results.csv", "predictions.csv", "curves.png"):
+        assert (folder / name).stat().st_size > 0, name
+    status = read_status(folder)
+    assert (status.state, status.step, status.steps) == ("done", 60, 60)
+    assert (folder / "checkpoints/best").is_dir()
+    assert (folder / "checkpoints/latest").is_dir()
+
+
+def test_resume_is_exact(manifests, toy_folder, tmp_path):
+    """Killed with SIGKILL somewhere and resumed: the same weights, bit for bit, as without."""
+    overrides = [
+        "fit.steps=12",
+        "fit.evaluate_every=4",
+        "augment.noise=0.5",
+        "plan.speed=[0.9,1.1]",
+        "fit.accumulate=2",
+    ]
+    whole = train_adapter(recipe(manifests, toy_folder, tmp_path / "a", *overrides))
+    chosen = recipe(manifests, toy_folder, tmp_path / "b", *overrides)
+    given = [f"data.train=[{manifests['train']}]", f"data.valid=[{manifests['valid']}]", f"run.root={tmp_path / 'b'}"]
+    command = [sys.executable, "-m", "training", "train", "adapter", str(RECIPE), *given, f"base.name={toy_folder}"]
+    process = subprocess.Popen([*command, *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "b").glob("*/checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    (folder,) = (tmp_path / "b").iterdir()
+    assert read_status(folder).state == "running"
+    assert train_adapter(chosen, folder) == folder
+    one, two = weights(whole), weights(folder)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.equal(one[name], two[name]), name
+    assert read_status(folder).restarts == 1
+    assert history(whole, "valid_wer") == history(folder, "valid_wer")
+
+
+def test_sigterm_leaves_a_checkpoint(manifests, toy_folder, tmp_path):
+    given = [f"data.train=[{manifests['train']}]", "data.valid=[]", f"run.root={tmp_path}", f"base.name={toy_folder}"]
+    command = [sys.executable, "-m", "training", "train", "adapter", str(RECIPE), *given, "fit.steps=5000"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        found = list(tmp_path.glob("*/status.json"))
+        if found and json.loads(found[0].read_text())["step"] > 0:
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    (folder,) = tmp_path.iterdir()
+    status = read_status(folder)
+    assert status.state == "preempted"
+    assert checkpoints.read(folder / "checkpoints") is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "trained"),
+    [
+        (["adapter.targets=[q_proj]", "adapter.layers=above_tap"], {"encoder.layers.1", "encoder.layers.2", "decoder"}),
+        (["adapter.targets=[all]", "adapter.progressive=3"], {"fc1", "encoder.layers.0", "out_proj"}),
+        (["fit.gradient_checkpointing=true"], {"q_proj", "v_proj"}),
+        (["fit.max_minutes=0.02"], {"q_proj"}),
+        (["fit.epochs=0.5", "fit.precision=bf16"], {"v_proj"}),
+    ],
+)
+def test_options(manifests, toy_folder, tmp_path, overrides, trained):
+    chosen = recipe(manifests, toy_folder, tmp_path, "data.valid=[]", "fit.steps=3", "base.tap=1", *overrides)
+    names = weights(train_adapter(chosen))
+    for part in trained:
+        assert any(part in name for name in names), part
+    if chosen.adapter.layers == "above_tap":
+        assert not any("encoder.layers.0" in name for name in names)
+        assert not any("v_proj" in name for name in names)
+
+
+def test_starts_from_another_adapter(manifests, toy_folder, tmp_path):
+    first = train_adapter(recipe(manifests, toy_folder, tmp_path, "data.valid=[]", "fit.steps=4"))
+    start = f"adapter.start_from={first / 'adapter'}"
+    second = train_adapter(
+        recipe(manifests, toy_folder, tmp_path, "data.valid=[]", "fit.steps=1", "fit.learning_rate=1e-9", start)
+    )
+    one, two = weights(first), weights(second)
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+    with pytest.raises(Exception, match=r"rank 8.*adapter.rank=8"):
+        train_adapter(recipe(manifests, toy_folder, tmp_path, "data.valid=[]", "adapter.rank=16", start))
+
+
+@pytest.mark.parametrize("method", ["full", "decoder"])
+def test_fine_tuning_leaves_a_model_folder(manifests, toy_folder, tmp_path, method):
+    import zoo
+
+    folder = train_adapter(
+        recipe(manifests, toy_folder, tmp_path, f"adapter.method={method}", "fit.steps=3", "fit.evaluate_every=2")
+    )
+    before, after = load_file(toy_folder / "model.safetensors"), load_file(folder / "model" / "model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any("decoder.layers" in name for name in changed)
+    assert any("encoder.layers" in name for name in changed) == (method == "full")
+    assert "model.encoder.embed_positions.weight" not in changed
+    assert zoo.load(str(folder / "model")).languages
+
+
+def test_early_stopping(manifests, toy_folder, tmp_path):
+    folder = train_adapter(
+        recipe(
+            manifests,
+            toy_folder,
+            tmp_path,
+            "fit.steps=40",
+            "fit.evaluate_every=1",
+            "fit.patience=2",
+            "fit.learning_rate=1e-9",
+        )
+    )
+    assert read_status(folder).step == 3
+
+
+def test_bad_input(manifests, toy_folder, tmp_path):
+    with pytest.raises(RecipeError, match=r"adapter.targets names nothing_proj.*Valid: all, fc1"):
+        train_adapter(recipe(manifests, toy_folder, tmp_path, "adapter.targets=[nothing_proj]"))
+    (folder,) = tmp_path.iterdir()
+    status = read_status(folder)
+    assert status.state == "failed"
+    assert "nothing_proj" in status.error
+    with pytest.raises(RecipeError, match=r"adapter.rank is -4"):
+        recipe(manifests, toy_folder, tmp_path, "adapter.rank=-4")
+    with pytest.raises(DataError, match=r"5 languages.*adapter.language=en"):
+        train_adapter(recipe(manifests, toy_folder, tmp_path, f"data.train=[{manifests['mixed_train']}]"))
+    with pytest.raises(DataError, match=r"no clip in ta"):
+        train_adapter(recipe(manifests, toy_folder, tmp_path, "data.languages=[ta]"))
+    with pytest.raises(RecipeError, match="needs a GPU"):
+        train_adapter(recipe(manifests, toy_folder, tmp_path, "fit.precision=fp16"))
