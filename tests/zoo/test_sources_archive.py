@@ -142,6 +142,18 @@ def test_redirects_are_followed_and_circles_are_not(hub):
         manager.pull("other", Options(origin=f"{hub.url}/a"))
 
 
+@pytest.mark.parametrize("address", ["http://[bad/x.tar", "http:/x.tar", "http://127.0.0.1:99999/x.tar"])
+def test_an_address_that_is_none(home, online, address):
+    with pytest.raises(ModelError, match=r"is no address|cannot be reached|missing an 'http|names no"):
+        manager.pull("mine", Options(origin=address))
+
+
+def test_a_redirect_to_what_is_no_address(hub):
+    hub.behaviours["/m.archive"] = Behaviour(redirect="http://[bad/")
+    with pytest.raises(ModelError, match=r"boli zoo pull mine"):
+        pull(hub, b"")
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [

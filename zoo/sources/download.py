@@ -73,6 +73,12 @@ def download(
             try:
                 _attempt(client, url, part, name, progress, headers or {}, size, known_content)
                 return
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise ModelError(
+                    f"{url} is no address, or redirects to what is none ({error})",
+                    valid="https://server/path/archive.tar.gz",
+                    remedy=f"boli zoo pull {name} --from https://SERVER/PATH",
+                ) from error
             except (httpx.TransportError, _Retry) as error:
                 failures = 0 if _length(part) > before else failures + 1
                 if failures > network.RETRIES:
@@ -113,7 +119,7 @@ def _attempt(
         note = _Note(url)
     have = _length(part)
     if have and (note.complete or have == size):
-        progress.start(url.rsplit("/", 1)[-1], have, have)
+        progress.start(_label(url), have, have)
         return
     headers = {"Accept-Encoding": "identity", **headers}
     if have and (size is None or have < size) and (note.validator or known_content):
@@ -151,7 +157,7 @@ def _attempt(
         if have == 0:
             part.unlink(missing_ok=True)  # before the note: a note never describes bytes of another content
         _write_note(part, fresh)
-        progress.start(url.rsplit("/", 1)[-1], total, have)
+        progress.start(_label(url), total, have)
         with part.open("ab") as file:
             for block in response.iter_raw():  # as it comes: bytes held back would be lost with the connection
                 file.write(block)
@@ -208,6 +214,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, httpx.ConnectError):
         return f"cannot be reached ({error})"
     return str(error) or type(error).__name__
+
+
+def _label(url: str) -> str:
+    return url.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
 
 
 def _length(part: Path) -> int:

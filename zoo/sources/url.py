@@ -42,10 +42,6 @@ def fetch(request: Request, staging: Path) -> Fetched:
 
 def _downloaded(request: Request, location: str, known_content: bool, staging: Path) -> Path:
     url = f"{request.scheme}:{location}"
-    if not urlsplit(url).netloc:
-        raise ModelError(
-            f"{url!r} names no server", valid="https://server/path/archive.tar.gz", remedy="boli zoo pull --help"
-        )
     archive = staging / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
     download(url, archive, name=request.name, progress=request.progress, known_content=known_content)
     return archive
