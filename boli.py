@@ -6,13 +6,11 @@ import sys
 # command -> (module that holds the typer app, what it does)
 COMMANDS = {
     "transcribe": ("router.commands.transcribe", "write down what is said in files or folders"),
-    "serve": ("router.commands.serve", "transcribe over HTTP"),
     "zoo": ("zoo.commands", "base models: list, show, pull, verify, rm, du, gc"),
     "adapters": ("adapters.commands", "the store of adapters: list, show, add, export, rm, verify, reindex, best"),
     "train": ("training.commands.train", "train adapters, classifiers and base models from recipes"),
     "data": ("training.commands.data", "describe, convert and make corpora"),
     "evaluate": ("training.commands.evaluate", "score adapters, routing and code-switching; check the criteria"),
-    "analyze": ("analysis.commands", "what adapters learned: similarity, layers, transfer, probes, reports"),
     "slurm": ("slurm.commands", "plan, submit, watch and collect cluster jobs"),
     "bench": ("", "measure: bank, router, training"),
 }
