@@ -22,7 +22,20 @@ CODES = {
     "nld": "nl", "pol": "pl", "cmn": "zh", "fil": "tl", "nb": "no",
 }  # fmt: skip
 
+# Whisper's languages and those FLEURS adds: what a folder's name may mean. `cv_hi` is Common Voice, not Chuvash.
+KNOWN = {
+    *NAMES.values(),
+    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en",
+    "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he", "hi", "hr", "ht", "hu", "hy", "id", "is",
+    "it", "ja", "jw", "ka", "kk", "km", "kn", "ko", "la", "lb", "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn",
+    "mr", "ms", "mt", "my", "ne", "nl", "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk",
+    "sl", "sn", "so", "sq", "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz",
+    "vi", "yi", "yo", "yue", "zh", "ast", "ceb", "ckb", "ff", "ga", "ig", "kam", "kea", "ky", "lg", "luo", "nso",
+    "ny", "om", "or", "umb", "wo", "xh", "zu",
+}  # fmt: skip
+
 _TAG = re.compile(r"[a-z]{2,3}([-_][a-z0-9]{2,8})*")
+_REGIONAL = re.compile(r"([a-z]{2,3})([-_][a-z]{4})?[-_][a-z]{2}")  # pa-IN, hi_in, cmn_hans_cn
 
 
 def language_tag(name: str, where: str = "") -> str:
@@ -43,11 +56,8 @@ def language_tag(name: str, where: str = "") -> str:
 
 
 def is_language(name: str) -> bool:
-    """Whether a folder's name is a language as corpora write it: a name, a tag with region, or a known code."""
+    """Whether a folder's name is a language as corpora write it: a name, a code, or a code with its region."""
     plain = str(name).strip().lower()
-    return (
-        plain in NAMES
-        or plain in NAMES.values()
-        or plain in CODES
-        or bool(re.fullmatch(r"[a-z]{2,3}([-_][a-z]{4})?[-_][a-z]{2}", plain))
-    )
+    regional = _REGIONAL.fullmatch(plain)
+    code = regional[1] if regional else plain
+    return plain in NAMES or code in KNOWN or code in CODES

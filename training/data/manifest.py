@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # How other tools spell our keys; the first that is present counts.
 SPELLINGS = {
     "path": ("path", "audio_filepath", "audio_path", "wav"),
-    "text": ("text", "sentence", "transcript", "transcription"),
+    "text": ("text", "sentence", "transcript", "transcription", "normalized", "verbatim"),
     "lang": ("lang", "language", "source_lang"),
     "speaker": ("speaker", "speaker_id", "client_id"),
     "duration": ("duration", "dur"),
@@ -261,11 +261,10 @@ def _record(line: Any, folder: Path, where: str, default_lang: str | None, allow
     line = dict(line)
 
     def take(key: str) -> Any:
-        found = None
         for spelling in SPELLINGS[key]:
-            if spelling in line and found in (None, ""):
-                found = line.pop(spelling)
-        return found
+            if line.get(spelling) is not None:
+                return line.pop(spelling)
+        return None
 
     written = take("path")
     if not isinstance(written, str) or not written:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from training.data.corpora import LAYOUTS, hub, layout_of, register
+from training.data.corpora.found import language_from
 from training.data.manifest import read_manifest
 from training.data.prepare import PrepareOptions, prepare
 from zoo.audio import decode
@@ -94,6 +95,44 @@ def test_kathbath(tmp_path, suffix):
     assert first.speaker.removeprefix("ai4bharat:") in ("501", "502")
     assert first.extra["gender"] in "fm"
     assert "\u00a0" not in first.text
+
+
+def test_kathbath_with_audio_and_transcripts_apart(tmp_path):
+    source = disk.kathbath(tmp_path, ".wav")
+    for path in sorted(source.rglob("transcription_n2w.txt")):
+        moved = tmp_path / "kb_data_clean_m4a" / "transcripts" / path.relative_to(source)
+        moved.parent.mkdir(parents=True)
+        path.rename(moved)
+    _, records, done = convert(source, tmp_path / "out")
+    assert len(records) == 8
+    assert not done.skipped
+
+
+def test_tables_that_are_no_text(tmp_path):
+    source = disk.common_voice(tmp_path)
+    (source / "hi" / "train.tsv").write_bytes(b"client_id\tpath\tsentence\n\xff\xfe\t\t\n")
+    with pytest.raises(DataError, match=r"train\.tsv is not UTF-8 text"):
+        convert(source, tmp_path / "out")
+    (source / "hi" / "train.tsv").write_text("")
+    with pytest.raises(DataError, match=r"train\.tsv is empty"):
+        convert(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("folder", "language"),
+    [
+        ("cv_hi", "hi"),
+        ("mls_italian_opus", "it"),
+        ("hi_in", "hi"),
+        ("pa-IN", "pa"),
+        ("cmn_hans_cn", "zh"),
+        ("pan", "pa"),
+    ],
+)
+def test_language_of_a_folder(tmp_path, folder, language):
+    path = tmp_path / folder / "train" / "x.tsv"
+    path.parent.mkdir(parents=True)
+    assert language_from(path, None, tmp_path / folder, "x") == language
 
 
 def test_indicvoices_cuts_sentences(tmp_path):
@@ -240,6 +279,31 @@ def test_hub_that_cannot_be_reached(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataError, match="Data set 'no/such' cannot be fetched"):
         hub.local("hub:no/such:hi")
+
+
+def test_hub_sets_are_fetched_as_parquet(tmp_path, monkeypatch):
+    """One set has parquet files itself, the other only in the hub's converted copy; both have other configs too."""
+    asked = []
+
+    def snapshot(name, *, repo_type, revision, allow_patterns):
+        assert repo_type == "dataset"
+        asked.append((name, revision, tuple(allow_patterns)))
+        folder = tmp_path / name.replace("/", "--") / (revision or "main").replace("/", "--")
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    columns = {"audio": disk.cells("a.wav"), "text": ["a"]}
+    disk.parquet(tmp_path / "a--mls" / "main" / "italian" / "train-00000-of-00001.parquet", columns)
+    disk.parquet(tmp_path / "a--mls" / "main" / "german" / "train-00000-of-00001.parquet", columns)
+    disk.parquet(tmp_path / "g--fleurs" / "refs--convert--parquet" / "hi_in" / "validation" / "0000.parquet", columns)
+    _, records, _ = convert(hub.local("hub:a/mls:italian"), tmp_path / "o1")
+    assert [(r.lang, r.subset) for r in records] == [("it", "train")]
+    assert asked == [("a/mls", None, ("italian/*.parquet", "*/italian/*.parquet"))]
+    _, records, _ = convert(hub.local("hub:g/fleurs:hi_in"), tmp_path / "o2")
+    assert [(r.lang, r.subset) for r in records] == [("hi", "dev")]
+    with pytest.raises(DataError, match=r"'g/fleurs' has no parquet files for 'xx'.*hf download g/fleurs"):
+        hub.local("hub:g/fleurs:xx")
 
 
 def test_manifests_of_boli_and_nemo(tmp_path):

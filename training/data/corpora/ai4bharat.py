@@ -16,7 +16,16 @@ from itertools import islice
 from pathlib import Path
 
 from training.data.corpora import json_lines
-from training.data.corpora.found import AUDIO_SUFFIXES, Found, Layout, Unusable, language_from, split_name, wanted
+from training.data.corpora.found import (
+    AUDIO_SUFFIXES,
+    Found,
+    Layout,
+    Unusable,
+    language_from,
+    lines,
+    split_name,
+    wanted,
+)
 from zoo.errors import DataError
 
 KATHBATH = "transcription_n2w.txt"
@@ -58,7 +67,15 @@ def read(source: Path, lang: str | None, split: str | None) -> Iterator[Found | 
 
 def _kathbath(path: Path, root: Path, lang: str | None) -> Iterator[Found | Unusable]:
     language = language_from(path, lang, root, str(path))
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    clips: dict[str, Path] = {}
+
+    def elsewhere(file: str) -> Path:
+        """Audio and transcripts come in two archives; not everybody unpacks them into one tree."""
+        if not clips:
+            clips.update({p.stem: p for p in root.rglob("*") if p.suffix in AUDIO_SUFFIXES})
+        return clips.get(Path(file).stem, path.parent / "audio" / file)
+
+    for number, line in enumerate(lines(path), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
@@ -66,7 +83,7 @@ def _kathbath(path: Path, root: Path, lang: str | None) -> Iterator[Found | Unus
         match = KATHBATH_NAME.match(file)
         yield Found(
             name=f"kathbath_{language}/{path.parent.name}/{Path(file).stem}",
-            audio=_beside(path.parent, file),
+            audio=_beside(path.parent, file) or elsewhere(file),
             text=text.strip(),
             lang=language,
             where=where,
@@ -76,14 +93,14 @@ def _kathbath(path: Path, root: Path, lang: str | None) -> Iterator[Found | Unus
         )
 
 
-def _beside(folder: Path, file: str) -> Path:
+def _beside(folder: Path, file: str) -> Path | None:
     """The clip in audio/ or right in the folder, under the suffix named or another one (they are often recoded)."""
     stem = Path(file).stem
     for place in (folder / "audio", folder):
         for name in (file, *(stem + suffix for suffix in AUDIO_SUFFIXES)):
             if (place / name).is_file():
                 return place / name
-    return folder / "audio" / file
+    return None
 
 
 def _is_indicvoices(path: Path) -> bool:
@@ -138,7 +155,7 @@ def _shrutilipi(path: Path, root: Path, lang: str | None) -> Found:
     return Found(
         name=f"shrutilipi_{language}/{path.parent.name}/{path.stem}",
         audio=path.with_suffix(".wav"),
-        text=path.read_text(encoding="utf-8-sig").strip(),
+        text=" ".join(lines(path)).strip(),
         lang=language,
         where=str(path),
         speaker="",  # news readers are not named

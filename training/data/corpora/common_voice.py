@@ -70,7 +70,8 @@ def _durations(folder: Path) -> dict[str, float]:
     path = folder / "clip_durations.tsv"
     if not path.exists():
         return {}
-    return {row["clip"]: float(row["duration[ms]"]) / 1000 for _, row in rows(path, None, ("clip", "duration[ms]"))}
+    found = ((row["clip"], row["duration[ms]"] or "") for _, row in rows(path, None, ("clip", "duration[ms]")))
+    return {clip: float(ms) / 1000 for clip, ms in found if ms.strip().isdigit()}
 
 
 LAYOUT = Layout("common-voice", "Common Voice release (train.tsv, clips/*.mp3)", lambda p: bool(locales(p)), read)

@@ -1,6 +1,5 @@
 """What a reader of a corpus gives: clips as they are found, unchecked."""
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,17 +89,27 @@ def rows(path: Path, header: tuple[str, ...] | None, required: tuple[str, ...] =
     header: column names where the file has no header line. A row with too few columns has None for the missing ones.
     Raises DataError where a required column is absent.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        columns = header
-        for number, values in enumerate(reader, 1):
-            if columns is None:
-                columns = tuple(values)
-                if missing := [name for name in required if name not in columns]:
-                    raise DataError(
-                        f"{path}:1: the header lacks {', '.join(missing)}; it is {', '.join(columns) or 'empty'}",
-                        valid="tab-separated columns with at least " + ", ".join(required),
-                    )
-                continue
-            if values:
-                yield number, {name: values[i] if i < len(values) else None for i, name in enumerate(columns)}
+    columns = header
+    for number, line in enumerate(lines(path), 1):
+        values = line.split("\t")
+        if columns is None:
+            columns = tuple(values)
+            if missing := [name for name in required if name not in columns]:
+                raise DataError(
+                    f"{path}:1: the header lacks {', '.join(missing)}; it is {', '.join(columns) or 'empty'}",
+                    valid="tab-separated columns with at least " + ", ".join(required),
+                )
+        elif line:
+            yield number, {name: values[i] if i < len(values) else None for i, name in enumerate(columns)}
+    if columns is None:
+        raise DataError(f"{path} is empty", valid="a header line with at least " + ", ".join(required))
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Lines of a text file without their ends. Raises DataError where it is not UTF-8."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for line in file:
+                yield line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason})", valid="the file as the corpus has it") from None

@@ -38,15 +38,33 @@ DATA_PATTERNS = ("*.parquet", "*.arrow")
 
 
 def local(source: str) -> Path:
-    """The folder of a source, after fetching `hub:OWNER/NAME[:CONFIG]`. Raises DataError where the hub has it not."""
+    """The folder of a source, after fetching the parquet files of `hub:OWNER/NAME[:CONFIG]`.
+
+    Sets that hold archives or scripts (FLEURS) are fetched as the hub's own parquet copy of them. Raises DataError.
+    """
     if not str(source).startswith("hub:"):
         return Path(source)
     name, _, config = str(source).removeprefix("hub:").partition(":")
-    from huggingface_hub import snapshot_download
+    patterns = [f"{config}/*.parquet", f"*/{config}/*.parquet"] if config else ["*.parquet"]
+    for revision in (None, "refs/convert/parquet"):
+        folder = _fetched(name, revision, patterns)
+        places = [folder / config, *sorted(folder.glob(f"*/{config}"))] if config else [folder]
+        for place in places:
+            if data_files(place):
+                return place
+    raise DataError(
+        f"Data set {name!r} has no parquet files{f' for {config!r}' if config else ''}",
+        remedy=f"hf download {name} --repo-type dataset --local-dir DIR, unpack it, and give DIR",
+    )
 
-    patterns = [f"{config}/**", f"**/{config}/**", f"**/{config}-*"] if config else None
+
+def _fetched(name: str, revision: str | None, patterns: list[str]) -> Path:
+    import huggingface_hub
+
     try:
-        folder = Path(snapshot_download(name, repo_type="dataset", allow_patterns=patterns))
+        return Path(
+            huggingface_hub.snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns)
+        )
     except Exception as error:  # the hub's client raises many kinds: offline, gated, missing, no such revision
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
@@ -54,9 +72,6 @@ def local(source: str) -> Path:
             valid="hub:OWNER/NAME or hub:OWNER/NAME:CONFIG of a data set you may read",
             remedy="log in and accept its terms (hf auth login), or give a folder that was fetched before",
         ) from error
-    if config and not data_files(folder):
-        raise DataError(f"Data set {name!r} has no parquet files for {config!r}", remedy="look at its Files page")
-    return folder
 
 
 def data_files(source: Path) -> list[Path]:
