@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     import torch
 
 NOISE_BANK_S = 20.0
+MU = 255.0
 NOISE_COLOURS = 4  # amplitude falls as f^0, f^-0.5 (pink), f^-1 (brown), f^-1.5
-SINC_TAPS = 16
+MARGIN = 800  # samples of silence between a clip and its own start, where a spectrum wraps round
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Augmenter:
         audio = audio.to(torch.float32)
         with torch.no_grad():
             if (draws.speed != 1).any():
-                audio, lengths = resampled(audio, lengths, _on(draws.speed, audio))
+                audio, lengths = resampled(audio, lengths, draws.speed)
             real = torch.arange(audio.shape[1], device=audio.device)[None] < lengths[:, None]
             level = _rms(audio, lengths)
             if (draws.reverberation_s > 0).any():
@@ -220,27 +221,28 @@ class Augmenter:
         return wet[:, : audio.shape[1]]
 
 
-def resampled(audio: "torch.Tensor", lengths: "torch.Tensor", speed: "torch.Tensor"):
-    """Each clip played at its own speed: `[B, n]` -> `[B, n']`, by windowed-sinc interpolation with 32 taps.
+def resampled(audio: "torch.Tensor", lengths: "torch.Tensor", speed: np.ndarray):
+    """Each clip played at its own speed: `[B, n]` -> `[B, n']`. Speeds are rounded to a hundredth.
 
-    Faster playing folds what would exceed the Nyquist frequency, so the sinc is widened by the speed there.
+    By cutting or padding the spectrum, which is exact below the lower of the two Nyquist frequencies: a clip of
+    q * m samples becomes one of 100 * m for a speed of q / 100, m chosen so that both transforms are fast.
     """
     import torch
+    from scipy.fft import next_fast_len
 
-    new_lengths = torch.ceil(lengths / speed).long().clamp_min(1)
-    n = int(new_lengths.max())
-    position = torch.arange(n, device=audio.device, dtype=torch.float64)[None] * speed.double()[:, None]
-    base = position.floor().long()
-    cutoff = (1.0 / speed).clamp(max=1.0).float()[:, None]
-    out = torch.zeros(audio.shape[0], n, device=audio.device)
-    for tap in range(-SINC_TAPS + 1, SINC_TAPS + 1):
-        index = base + tap
-        distance = (position - index).float()
-        window = torch.cos(distance * (math.pi / 2 / SINC_TAPS)).clamp_min(0.0) ** 2
-        weight = cutoff * torch.sinc(cutoff * distance) * window
-        inside = (index >= 0) & (index < audio.shape[1])
-        out += weight * inside * audio.gather(1, index.clamp(0, audio.shape[1] - 1))
-    return out * (torch.arange(n, device=audio.device)[None] < new_lengths[:, None]), new_lengths
+    hundredths = np.round(np.asarray(speed) * 100).astype(int)
+    q = torch.as_tensor(hundredths, device=lengths.device)
+    new_lengths = ((lengths * 100 + q - 1) // q).clamp_min(1)
+    out = torch.zeros(audio.shape[0], int(new_lengths.max()), device=audio.device)
+    for row, (step, length) in enumerate(zip(hundredths.tolist(), lengths.tolist(), strict=True)):
+        new_length = -(-length * 100 // step)
+        if step == 100:
+            out[row, :length] = audio[row, :length]
+            continue
+        m = next_fast_len(-(-(length + MARGIN) // step), real=True)
+        spectrum = torch.fft.rfft(audio[row, :length], step * m)[: 100 * m // 2 + 1]
+        out[row, :new_length] = torch.fft.irfft(spectrum, 100 * m)[:new_length] * (100 / step)
+    return out, new_lengths
 
 
 def _filtered(audio, draws: Draws):
@@ -265,23 +267,38 @@ def _filtered(audio, draws: Draws):
 
 
 def _codec(audio, draws: Draws):
+    """8-bit mu-law (G.711) where 1 was drawn, an MP3-like loss of weak spectral detail where 2 was."""
     import torch
 
-    kind = _on(draws.codec, audio)[:, None]
-    mu = 255.0
+    audio = audio.clone()
+    for kind, damaged in ((1, _mu_law), (2, _spectral)):
+        rows = torch.as_tensor(np.flatnonzero(draws.codec == kind), device=audio.device)
+        if len(rows):
+            audio[rows] = damaged(audio[rows])
+    return audio
+
+
+def _mu_law(audio):
+    import torch
+
     peak = audio.abs().amax(dim=1, keepdim=True).clamp_min(1e-6)
     scaled = audio / peak
-    companded = scaled.sign() * torch.log1p(mu * scaled.abs()) / math.log1p(mu)
+    companded = scaled.sign() * torch.log1p(MU * scaled.abs()) / math.log1p(MU)
     steps = torch.round(companded * 127) / 127
-    mu_law = steps.sign() * torch.expm1(steps.abs() * math.log1p(mu)) / mu * peak
+    return steps.sign() * torch.expm1(steps.abs() * math.log1p(MU)) / MU * peak
+
+
+def _spectral(audio):
+    """What lies 30 dB below the strongest of its neighbourhood is not sent; the rest in steps of 2 dB."""
+    import torch
+
     window = torch.hann_window(512, device=audio.device)
-    spectrum = torch.stft(audio, 512, 128, window=window, return_complex=True)
+    spectrum = torch.stft(audio, 512, 256, window=window, return_complex=True)
     magnitude = spectrum.abs()
-    # what lies 30 dB below the strongest of its frame and neighbourhood is not sent; the rest in steps of 2 dB
-    loudest = torch.nn.functional.max_pool2d(magnitude[:, None], (31, 1), 1, (15, 0))[:, 0]
-    kept = torch.exp(torch.round(torch.log(magnitude.clamp_min(1e-9)) / 0.23) * 0.23) * (magnitude > loudest * 0.03)
-    spectral = torch.istft(spectrum / magnitude.clamp_min(1e-9) * kept, 512, 128, window=window, length=audio.shape[1])
-    return torch.where(kind == 1, mu_law, torch.where(kind == 2, spectral, audio))
+    loudest = torch.nn.functional.max_pool1d(magnitude.transpose(1, 2), 31, 1, 15).transpose(1, 2)
+    level = torch.log(magnitude.clamp_min(1e-9))
+    gain = torch.exp(torch.round(level / 0.23) * 0.23 - level) * (magnitude > loudest * 0.03)
+    return torch.istft(spectrum * gain, 512, 256, window=window, length=audio.shape[1])
 
 
 def spec_augment(
