@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -165,7 +165,7 @@ def codeswitch(
     subset: Subset = None,
     clips: Annotated[int, typer.Option(help="Clips of each kind.")] = 50,
     kinds: Annotated[str, typer.Option(help="What to make.")] = "inter,intra,rapid,speaker-change,splice",
-    voices: Annotated[str, typer.Option(help="One speaker in all languages, several, or both.")] = "both",
+    voices: Annotated[Literal["same", "different", "both"], typer.Option(help="Who speaks.")] = "both",
     transcribed: Annotated[bool, typer.Option("--transcribed", help="Only pieces whose words are known.")] = False,
     seed: Seed = 0,
 ) -> None:

@@ -79,7 +79,7 @@ def _by_pauses(audio: np.ndarray, longest_s: float) -> list[tuple[int, int]]:
     speech = active(levels, below_peak_db=25.0)
     most, least_pause = int(longest_s * SAMPLE_RATE / FRAME_SAMPLES) - 2, 3
     stretches: list[list[int]] = []
-    for frame in np.flatnonzero(speech):
+    for frame in np.flatnonzero(speech).tolist():
         if stretches and frame - stretches[-1][1] < least_pause:
             stretches[-1][1] = frame + 1
         else:

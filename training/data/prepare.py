@@ -231,7 +231,7 @@ def _decoded(clip: Found) -> np.ndarray:
     stop = len(audio) if clip.duration is None else start + round(clip.duration * SAMPLE_RATE)
     if stop > len(audio) + DURATION_TOLERANCE_S * SAMPLE_RATE or start >= len(audio):
         raise AudioError(
-            f"{clip.name} should end at {stop / SAMPLE_RATE:.2f} s, {clip.audio} has {len(audio) / SAMPLE_RATE:.2f} s"
+            f"{clip.name} should end at {stop / SAMPLE_RATE:.2f} s, the file has {len(audio) / SAMPLE_RATE:.2f} s"
         )
     return audio[start:stop]
 

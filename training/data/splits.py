@@ -5,7 +5,7 @@ all) cannot be cut both ways without loss: speakers and texts are each given to 
 text belong to different sets are left out, counted. Where speakers and texts fall into separate groups nothing is lost.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -131,10 +131,10 @@ def _assign(members: Sequence[Record], goal: Mapping[str, float], by, home, rand
     by_text: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in members:
         by_text[_values(record, rest)[0]].append(record)
-    kept: Counter[str] = Counter()
+    kept: dict[str, float] = defaultdict(float)
     values = sorted(by_text)
     for value in (values[i] for i in random.permutation(len(values))):
-        gained: Counter[str] = Counter()
+        gained: dict[str, float] = defaultdict(float)
         for record in by_text[value]:
             gained[home[_values(record, (first,))[0]]] += _seconds(record)
         if value not in home:
@@ -163,7 +163,7 @@ def _groups(members: Sequence[Record], by: Sequence[str]) -> list[list[int]]:
 def _fill(groups: list[list[Record]], goal: Mapping[str, float], values_of, home, random) -> None:
     """Longest group first, each to the set that is furthest behind its share; no set is left empty."""
     total = sum(_seconds(r) for group in groups for r in group)
-    have: Counter[str] = Counter()
+    have: dict[str, float] = defaultdict(float)
     filled: set[str] = set()
     order = sorted(
         random.permutation(len(groups)), key=lambda i: -round(sum(_seconds(r) for r in groups[i]) / max(total, 1e-9), 2)

@@ -68,8 +68,8 @@ def wer_below(language: str, limit: float):
         found = _preferred(_select(measured, "wer", language=language, systems=("adapter", "routed")))
         if not found:
             return "not measured", None, f"no adapter WER of {language}: boli evaluate adapters --json OUT"
-        best = min(found, key=lambda m: m.value)
-        return _status(best.value < limit), best, _about(best, len(found), limit)
+        best = min(found, key=_value)
+        return _status(_value(best) < limit), best, _about(best, len(found), limit)
 
     return judge
 
@@ -109,9 +109,10 @@ def bound(measure: str, limit: float, *, above: bool, strict: bool = False, comm
         found = _human_first(whole or found)
         if not found:
             return "not measured", None, f"no {measure}: {command}"
-        worst = (min if above else max)(found, key=lambda m: m.value)
-        good = worst.value > limit if above else worst.value < limit
-        return _status(good or (not strict and worst.value == limit)), worst, _about(worst, len(found), limit, "worst")
+        worst = (min if above else max)(found, key=_value)
+        value = _value(worst)
+        good = value > limit if above else value < limit
+        return _status(good or (not strict and value == limit)), worst, _about(worst, len(found), limit, "worst")
 
     return judge
 
@@ -123,7 +124,7 @@ def few_shot(measured: Sequence[Measurement]):
         for other in _select(measured, "wer", systems=("scratch",), language=own.language):
             same_share = own.conditions.get("share") == other.conditions.get("share")
             if other.key == own.key and same_share and other.value:
-                pairs.append((own, (other.value - own.value) / other.value))
+                pairs.append((own, (other.value - _value(own)) / other.value))
     if not pairs:
         missing = "no pair of few-shot and scratch WER on one test set and one share of the data"
         return "not measured", None, f"{missing}: boli analyze transfer"
@@ -131,6 +132,12 @@ def few_shot(measured: Sequence[Measurement]):
     own, gain = max(pairs, key=lambda pair: pair[1])
     detail = f"better in {better} of {len(pairs)}; most: {own.language}, {_conditions(own)} ({own.speech or 'speech'})"
     return _status(better > len(pairs) / 2), Measurement("gain", gain), detail
+
+
+def _value(m: Measurement) -> float:
+    """The value of a measurement that has one; `check` leaves the others out."""
+    assert m.value is not None
+    return m.value
 
 
 def _select(

@@ -290,7 +290,8 @@ def _intervals(terms: Sequence[np.ndarray], bootstrap: int, seed: int) -> list[t
     for which in range(len(terms)):
         numerator, denominator = sums[:, 2 * which], sums[:, 2 * which + 1]
         rates = numerator[denominator > 0] / denominator[denominator > 0]
-        intervals.append(tuple(float(x) for x in np.percentile(rates, [2.5, 97.5])) if len(rates) else (None, None))
+        low, high = np.percentile(rates, [2.5, 97.5]) if len(rates) else (np.nan, np.nan)
+        intervals.append((float(low), float(high)) if len(rates) else (None, None))
     return intervals
 
 

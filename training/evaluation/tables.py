@@ -131,9 +131,9 @@ def errors(alignment: Alignment, languages: Sequence[str]) -> list[ErrorRow]:
                     pairs = list(zip(before, after, strict=True))
                     counts["substitution"].update(pairs)
                     for a, b in pairs:
-                        for tag, i1, i2, j1, _ in Levenshtein.opcodes(a, b):
-                            if tag == "replace":
-                                counts["character substitution"].update((a[i1 + k], b[j1 + k]) for k in range(i2 - i1))
+                        for op in Levenshtein.editops(a, b):
+                            if op.tag == "replace":
+                                counts["character substitution"][a[op.src_pos], b[op.dest_pos]] += 1
                 elif c.type == "delete":
                     counts["deletion"].update((word, "") for word in before)
                     if len(before) >= DROPPED_RUN:

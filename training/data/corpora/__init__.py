@@ -20,7 +20,7 @@ for _layout in (common_voice.LAYOUT, mls.LAYOUT, fleurs.LAYOUT, ai4bharat.LAYOUT
     register(_layout)
 
 
-def layout_of(source: str, name: str = "auto") -> Layout:
+def layout_of(source: str | Path, name: str = "auto") -> Layout:
     """The layout called `name`, or the first that recognises `source`. Raises DataError naming the layouts."""
     if name != "auto":
         if name not in LAYOUTS:
