@@ -3,6 +3,8 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,7 +37,7 @@ def _print(value) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def _table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> None:
+def _table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
     """Aligned columns, uncut, so that the output can be piped."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:
@@ -97,6 +99,7 @@ def show(name: str, as_json: Json = False) -> None:
     plain = name.partition("@")[0]
     card = manager.cards().get(plain)
     entry = manager.find(name) if card is not None or cache.is_name(plain) else None
+    folder: Path | None
     known: dict = {}
     if entry is not None:
         card, folder = card or entry.card, entry.folder
@@ -110,8 +113,8 @@ def show(name: str, as_json: Json = False) -> None:
         known = {"files": {path.relative_to(folder).as_posix(): checksum.sha256(path) for path in paths}}
         known["size_bytes"] = sum(path.stat().st_size for path in paths)
     else:
-        folder = ""
-    known = card.to_dict() | known | {"folder": str(folder)}
+        folder = None
+    known = card.to_dict() | known | {"folder": str(folder or "")}
     known["registered_as"] = registry.targets().get(card.family, "no family of this name")
     if as_json:
         _print(known)
@@ -183,8 +186,8 @@ def verify(names: Names = None, as_json: Json = False) -> None:
         except ModelError as error:
             results.append({"name": name, "whole": False, "error": str(error)})
     for folder in cache.unreadable() if names is None else []:
-        error = f"{folder} has no readable record. To mend it: boli zoo gc, then pull the model again"
-        results.append({"name": folder.parent.name.replace("--", "/"), "whole": False, "error": error})
+        what = f"{folder} has no readable record. To mend it: boli zoo gc, then pull the model again"
+        results.append({"name": folder.parent.name.replace("--", "/"), "whole": False, "error": what})
     if as_json:
         _print(results)
     else:

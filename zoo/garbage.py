@@ -38,13 +38,14 @@ def garbage(everything: bool = False) -> list[Garbage]:
         if (age_s > STALE_S or (everything and host in ("", cache.HOST))) and not _under_way(slug):
             found.append(Garbage(staging, f"interrupted pull, {age_s / 86400:.1f} days old", cache.size(staging)))
     found += [Garbage(path, "has no readable record", cache.size(path)) for path in cache.unreadable()]
-    kept = set()
+    kept, named = set(), set()
     for entry in cache.entries():
         current = find(entry.name)
         if current is not None and current.folder == entry.folder:
             kept.add(entry.folder)
-        elif current is None and entry.name not in kept:
-            kept |= {entry.folder, entry.name}  # the card moved on; the newest is kept until the new one is pulled
+        elif current is None and entry.name not in named:
+            named.add(entry.name)
+            kept.add(entry.folder)  # the card moved on; the newest is kept until the new one is pulled
     needed = set()
     for entry in cache.entries():
         if entry.folder in kept:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote
 
 _BLOCK_BYTES = 1 << 14
@@ -61,6 +62,8 @@ class LocalHub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     """Path -> Behaviour."""
+    default: Behaviour = Behaviour()
+    """Of all other paths."""
     large_bytes: int = 10_000
     """Files of a repository from this size on are announced with sha256 and served by way of a redirect, like the
     hub's large files; smaller ones with their git blob id."""
@@ -132,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(self.path.partition("?")[0])
         self.hub.requests.append((self.command, path, self.headers.get("Range", "")))
-        behaviour = self.hub.behaviours.get(path, Behaviour())
+        behaviour = self.hub.behaviours.get(path, self.hub.default)
         if behaviour.statuses:
             self.hub.behaviours[path] = replace(behaviour, statuses=behaviour.statuses[1:])
             headers = {"Retry-After": "1"} if behaviour.statuses[0] == 429 else {}
@@ -176,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = []
         for name, data in known.commits[commit].items():
             blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-            sibling = {"rfilename": name, "size": len(data), "blobId": blob}
+            sibling: dict[str, Any] = {"rfilename": name, "size": len(data), "blobId": blob}
             if len(data) >= self.hub.large_bytes:
                 sha256 = hashlib.sha256(data).hexdigest()
                 sibling["lfs"] = {"sha256": sha256, "size": len(data), "pointerSize": 134}

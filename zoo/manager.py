@@ -80,13 +80,16 @@ def resolve(name: str) -> tuple[Card, Path]:
     known = cards().get(plain)
     if known is not None and known.source.startswith("repo:"):
         return _in_place(known)
-    if known is None and Path(name).expanduser().is_dir():
-        return _local(Path(name).expanduser().resolve(), name)
+    folder = Path(name).expanduser()
     if known is None and (name.startswith((".", "/", "~")) or not cache.is_name(plain)):
-        raise ModelError(
-            f"{name} is no folder", valid="a folder with a model's files, or a name", remedy="boli zoo list"
-        )
+        if not folder.is_dir():
+            raise ModelError(
+                f"{name} is no folder", valid="a folder with a model's files, or a name", remedy="boli zoo list"
+            )
+        return _local(folder.resolve(), name)
     entry = find(name)
+    if entry is None and known is None and plain not in lock.read() and folder.is_dir():
+        return _local(folder.resolve(), name)
     if entry is None and known is not None and known.source.startswith("builtin:"):
         pull(plain)
         entry = find(name)
@@ -210,7 +213,7 @@ def pull(name: str, options: Options = Options(), progress: Progress | None = No
             return _pull(request, card, pin, options)
     except OSError as error:
         if cache.is_full(error):
-            raise cache.full_disk(name, error.strerror) from error
+            raise cache.full_disk(name, str(error)) from error
         raise ModelError(
             f"{name} cannot be written to the cache {cache.home()}: {error}",
             valid="a BOLI_HOME that you may write to",
@@ -273,9 +276,7 @@ def _wanted(name: str, options: Options, progress: Progress) -> tuple[Request, C
         revision = card.revision
     if scheme == "hub" and "@" in location and not revision:
         location, _, revision = location.partition("@")
-    family = options.family or (card.family if card else "")
-    allowed = bool(family) and getattr(registry.family(family), "verifies_pickles", False)
-    request = Request(name, scheme, location, revision, options.sha256, allowed, progress)
+    request = Request(name, scheme, location, revision, options.sha256, progress=progress)
     return request, card, pin, options
 
 
@@ -300,6 +301,8 @@ def _present(request: Request, options: Options) -> Entry | None:
 def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Options) -> Entry:
     staging = cache.staging_folder(request.name)
     staging.mkdir(parents=True, exist_ok=True)
+    if family := card.family if card is not None else options.family:
+        request = replace(request, pickles=getattr(registry.family(family), "verifies_pickles", False))
     fetched = source(request.scheme).fetch(request, staging)
     card = _described(request, card, options, fetched)
     sums = {}
@@ -324,30 +327,26 @@ def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Op
 def _described(request: Request, card: Card | None, options: Options, fetched: Fetched) -> Card:
     """The model's card; removes pickles that stand beside safetensors. Raises ModelError where no family fits."""
     folder, name = fetched.folder, request.name
-    if found := [] if request.pickles else pickles.pickled(folder):
-        if not list(folder.rglob("*.safetensors")):
-            names = [path.relative_to(folder).as_posix() for path in found]
-            raise pickles.refusal(name, names, f"cd {_own_folder(request)}")
-        for path in found:
-            path.unlink()
-    if options.family or card is not None:
-        family = registry.family(options.family or card.family)
-        if not family.matches(folder):
-            raise ModelError(
-                f"{request.source} is no model of the family {family.name!r}",
-                valid=", ".join(sorted(registry.targets())),
-                remedy=f"boli zoo pull {_suggested(request.location)}-copy --from {request.source}"
-                "  (under another name its files decide the family)",
-            )
-    else:
-        family = registry.family_of(folder)
-        if family is None:
-            raise _no_family(request.source, folder)
+    wanted = card.family if card is not None else options.family
+    family = registry.family(wanted) if wanted else registry.family_of(folder)
+    found = [] if getattr(family, "verifies_pickles", False) else pickles.pickled(folder)
+    if found and not list(folder.rglob("*.safetensors")):
+        names = [path.relative_to(folder).as_posix() for path in found]
+        inside = request.location if request.scheme == "folder" else "FOLDER"
+        unpack = "" if request.scheme == "folder" else "unpack it into FOLDER, then "
+        raise pickles.refusal(name, names, f"{unpack}cd {inside}")
+    for path in found:
+        path.unlink()
+    if family is None:
+        raise _no_family(request.source, folder)
+    if wanted and not family.matches(folder):
+        raise ModelError(
+            f"{request.source} is no model of the family {family.name!r}",
+            valid=", ".join(sorted(registry.targets())),
+            remedy=f"boli zoo pull {_suggested(request.location)}-copy --from {request.source}"
+            "  (under a name of its own, and without --family, its files decide)",
+        )
     return card if card is not None else family.card(folder, name)
-
-
-def _own_folder(request: Request) -> str:
-    return request.location if request.scheme == "folder" else f"FOLDER  # where you unpacked {request.source}"
 
 
 def _no_family(what: str, folder: Path) -> ModelError:

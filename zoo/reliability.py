@@ -12,6 +12,7 @@ model is pulled once more without a kill, and has to be whole.
 import contextlib
 import io
 import json
+import mmap
 import os
 import random
 import signal
@@ -65,7 +66,7 @@ def files(seed: int) -> dict[str, bytes]:
 def run(kills: int, seed: int, home: Path) -> Report:
     """Kill `kills` pulls into the cache `home`, with moments drawn from `seed`."""
     right = {HUB: files(1), ARCHIVE: files(2)}
-    server, url, count = _serve(right)
+    server, url, counter = _serve(right)
     origins = {HUB: f"hub:{HUB}", ARCHIVE: f"{url}/packed.tar"}
     os.environ |= {"BOLI_HOME": str(home), "HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0", "BOLI_OFFLINE": "0"}
     chance = random.Random(seed)
@@ -92,7 +93,7 @@ def run(kills: int, seed: int, home: Path) -> Report:
             if manager.find(name) is None:
                 report.errors.append(f"{name}: not there after the last pull")
         report.errors += _wrong(right)
-        report.resumed = count()
+        report.resumed = int.from_bytes(counter[:8], "little")
     finally:
         os.kill(server, signal.SIGKILL)
         os.waitpid(server, 0)
@@ -100,13 +101,13 @@ def run(kills: int, seed: int, home: Path) -> Report:
     return report
 
 
-def _serve(right: dict[str, dict[str, bytes]]):
-    """A slow LocalHub in a process of its own. Returns its id, its address and a function that asks it how many
-    requests went on within a file."""
+def _serve(right: dict[str, dict[str, bytes]]) -> tuple[int, str, mmap.mmap]:
+    """A slow LocalHub in a process of its own: its id, its address, and a counter of the ranges it was asked for."""
+    counter = mmap.mmap(-1, 8)  # shared with the child
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
-        hub = LocalHub()
+        hub = LocalHub(default=Behaviour(block_pause_s=0.001), requests=_Counted(counter))
         hub.add(HUB, right[HUB])
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
@@ -115,34 +116,23 @@ def _serve(right: dict[str, dict[str, bytes]]):
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
         hub.files["/packed.tar"] = packed.getvalue()
-        hub.files["/resumed"] = b""
         server = hub.server()
-        hub.behaviours = _Slow(hub)
         os.write(writing, f"{hub.url}\n".encode())
         server.serve_forever()
-    url = os.read(reading, 100).decode().strip()
-
-    def count() -> int:
-        import httpx
-
-        return int(httpx.get(f"{url}/resumed").content or 0)
-
-    return process, url, count
+    return process, os.read(reading, 100).decode().strip(), counter
 
 
-class _Slow(dict):
-    """Every path is served slowly; `/resumed` answers how many ranges were asked for."""
+class _Counted(list):
+    """A list of requests that counts those with a range where another process can read it."""
 
-    def __init__(self, hub: LocalHub):
+    def __init__(self, counter: mmap.mmap):
         super().__init__()
-        self._hub = hub
+        self._counter = counter
 
-    def get(self, path: str, default: Behaviour) -> Behaviour:
-        if path == "/resumed":
-            ranges = sum(bool(asked) for _, _, asked in self._hub.requests)
-            self._hub.files["/resumed"] = str(ranges).encode()
-            return default
-        return Behaviour(block_pause_s=0.001)
+    def append(self, request: tuple[str, str, str]) -> None:
+        super().append(request)
+        if request[2]:
+            self._counter[:8] = (int.from_bytes(self._counter[:8], "little") + 1).to_bytes(8, "little")
 
 
 def _prepare() -> None:

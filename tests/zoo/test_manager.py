@@ -215,14 +215,6 @@ def test_a_folder_that_is_no_model(home, tmp_path):
         manager.pull("mine", Options(origin="folder:/nowhere"))
 
 
-def test_a_card_is_not_given_to_another_family(home, tmp_path, advised):
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelError, match=r"is no model of the family 'whisper'"):
-        manager.pull("openai/whisper-tiny", Options(origin=str(other)))
-
-
 def test_models_of_the_repository_are_not_pulled(home):
     with pytest.raises(ModelError, match=r"is used where it lies and is never pulled.*boli zoo verify boli-embedded"):
         manager.pull("boli-embedded")
@@ -601,3 +593,10 @@ def test_bars_on_a_terminal_count_a_resumed_file_once(capsys, monkeypatch):
     assert out == ""
     assert "going on" in err
     assert "1.0/1.0 kB" in err
+
+
+def test_a_pulled_model_comes_before_a_folder_of_its_name(pulled, monkeypatch, tmp_path):
+    (tmp_path / "work" / "mine").mkdir()
+    assert manager.resolve("mine")[1] == pulled.folder
+    with pytest.raises(ModelError, match=r"No family knows the files of \./mine"):
+        manager.resolve("./mine")

@@ -64,11 +64,20 @@ def test_a_third_party_family_is_loaded_pulled_and_listed(home, install, folder,
     assert isinstance(registry.family("parrot"), registry.Family)
     expected = ("hello", str(folder), "cpu", "float32", None, None, None)
     assert zoo.load(str(folder)) == expected
-    assert boli("zoo", "pull", "polly", "--from", str(folder), "--family", "parrot")[0] == 0
+    assert boli("zoo", "pull", "polly", "--from", str(folder))[0] == 0
     assert zoo.load("polly", context="dynamic", tap=2)[:2] == ("hello", "polly")
     assert set(manager.find("polly").manifest.files) == {"parrot.txt", "weights.pth"}, "it verifies pickles itself"
     assert "parrots:family" in boli("zoo", "list", "--families")[1]
     assert "No family is called" not in boli("zoo", "show", "polly")[1]
+
+
+def test_pickles_come_from_a_hub_where_the_family_verifies_them(install, hub):
+    install("parrot", "parrots:family")
+    hub.add("someone/parrot", {"parrot.txt": b"hello", "weights.pth": b"x"})
+    with pytest.raises(ModelError, match=r"pickled weights only .*`boli zoo pull --family`"):
+        manager.pull("someone/parrot")
+    entry = manager.pull("someone/parrot", manager.Options(family="parrot"))
+    assert set(entry.manifest.files) == {"parrot.txt", "weights.pth"}
 
 
 def test_one_name_and_two_objects_is_refused(install, boli):
@@ -128,3 +137,12 @@ def test_the_rooms_run_from_a_clone_that_was_never_installed(home):
     call = [sys.executable, "-m", "zoo", "list", "--families"]
     shown = subprocess.run(call, cwd=root, capture_output=True, text=True, check=True, env=dict(os.environ))
     assert "whisper" in shown.stdout
+
+
+def test_a_card_is_not_given_to_files_of_another_family(home, install, folder, advised):
+    install("parrot", "parrots:family")
+    (folder / "weights.pth").unlink()
+    with pytest.raises(ModelError, match=r"is no model of the family 'whisper'. Valid: .*parrot") as refusal:
+        manager.pull("openai/whisper-tiny", manager.Options(origin=str(folder)))
+    assert advised(str(refusal.value))[0] == 0
+    assert manager.resolve("polly-copy")[0].family == "parrot"

@@ -376,3 +376,24 @@ def test_a_download_that_cannot_fit_is_not_begun(hub, monkeypatch):
     hub.add("a/b", model_files())
     with pytest.raises(ModelError, match=r"it needs [\d,]+ bytes more"):
         manager.pull("a/b")
+
+
+def test_the_advice_for_a_folder_of_pickles(home, tmp_path, boli, monkeypatch):
+    import shlex
+    import subprocess
+    import sys
+
+    import torch
+
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(model_files()["config.json"])
+    torch.save({"w": torch.arange(3.0)}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"mine has pickled weights only \(pytorch_model.bin\)") as refusal:
+        manager.pull("mine", Options(origin=str(folder)))
+    convert, pull_again = str(refusal.value).partition("if you trust it: ")[2].rsplit(" && ", 1)
+    convert = convert.replace("python -c", f"{sys.executable} -c")
+    subprocess.run(convert, shell=True, check=True)
+    monkeypatch.chdir(folder)
+    assert boli(*shlex.split(pull_again)[1:])[0] == 0
+    assert set(manager.find("mine").manifest.files) == {"config.json", "model.safetensors"}

@@ -20,7 +20,10 @@ BUILDERS = {
 def revision(location: str) -> str:
     """Changes when the code that makes the model changes, so that a copy of the older one is not taken for it."""
     module = BUILDERS[location].partition(":")[0]
-    return checksum.sha256(Path(importlib.util.find_spec(module).origin))[:16]
+    specification = importlib.util.find_spec(module)
+    assert specification is not None
+    assert specification.origin is not None
+    return checksum.sha256(Path(specification.origin))[:16]
 
 
 def fetch(request: Request, staging: Path) -> Fetched:

@@ -70,7 +70,7 @@ def _information(request: Request, endpoint: str):
     )
 
     # the HTTP library under huggingface_hub has changed its name between versions; its base error is known by it
-    http_error = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+    http_error: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     where = f"{endpoint}/{request.location}"
     failures = 0
     while True:

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
 from zoo import cache
 from zoo.errors import ModelError
@@ -119,7 +119,7 @@ def _zip_members(file: IO[bytes], limit: int, source: str) -> Iterator[tuple[str
 def _tar_members(file: IO[bytes], limit: int, source: str) -> Iterator[tuple[str, int, IO[bytes]]]:
     # Read as a stream through a counter: headers (pax, long names) are read by tarfile before any member is seen.
     stream = _Counted(_decompressed(file), limit + FREE_BYTES, source)
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    with tarfile.open(fileobj=cast(Any, stream), mode="r|") as archive:
         for member in archive:
             if member.isdir():
                 _inside(member.name, source)
@@ -128,7 +128,7 @@ def _tar_members(file: IO[bytes], limit: int, source: str) -> Iterator[tuple[str
                 raise _refused(
                     source, f"{member.name!r}, which is a link, a device or a sparse file", "plain files and folders"
                 )
-            content = archive.extractfile(member)
+            content = cast(IO[bytes], archive.extractfile(member))
             yield member.name, member.size, content
     while stream.read(_BLOCK_BYTES):
         pass  # to the end, where gzip and the like keep their checksum
@@ -140,7 +140,7 @@ def _decompressed(file: IO[bytes]) -> IO[bytes]:
     magic = file.read(6)
     file.seek(0)
     if magic[:2] == b"\x1f\x8b":
-        return gzip.open(file)
+        return cast(IO[bytes], gzip.open(file))
     if magic[:3] == b"BZh":
         return bz2.open(file)
     if magic == b"\xfd7zXZ\x00":
