@@ -79,6 +79,8 @@ def convert(
         None if keep_loudness else loudness_db, trim, min_s, max_s, format, in_place, limit, workers
     )
     folder = hub.local(source)
+    if out.resolve() == (folder if folder.is_dir() else folder.parent).resolve():
+        raise DataError(f"--out {out} is the corpus' own folder: it would be overwritten", valid="another folder")
     chosen = layout_of(folder, layout)
     name = ("" if chosen.name == "manifest" else chosen.name) if corpus is None else corpus
     with _progress("clips") as advance:

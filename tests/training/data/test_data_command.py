@@ -114,6 +114,7 @@ def test_convert_of_a_release_names_what_is_missing(call, tmp_path):
         (("convert", "{m}", "--out", "{t}/o", "--layout", "cv"), "There is no layout 'cv'"),
         (("convert", "{m}", "--out", "{t}/o", "--max-s", "0.1"), "Durations from 0.2 to 0.1 s"),
         (("convert", "{m}", "--out", "{t}/o", "--max-s", "0.5"), "No clip could be used: too long (48)"),
+        (("convert", "{m}", "--out", "{t}"), "is the corpus' own folder"),
         (("split", "{m}", "--out", "{t}/o", "--shares", "train=a"), "'--shares train=a' gives no number"),
         (("split", "{m}", "--out", "{t}/o", "--lang", "te"), "has no clip in te"),
         (("split", "{m}", "--out", "{t}/o", "--shares", "a=1,b=1,c=1,d=1,e=1"), "hi has 4 speakers, too few for 5"),
