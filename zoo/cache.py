@@ -159,7 +159,10 @@ def publish(folder: Path, name: str, version: str, manifest: Manifest) -> Entry:
     A whole version that is already there stays and is returned. One that is damaged, or recorded under another family
     or source, is replaced; killed between the two renames, it is gone, which is not damage.
     """
-    (folder / MANIFEST).write_text(_text(manifest), encoding="utf-8")
+    record = folder / MANIFEST
+    record.write_text(_text(manifest), encoding="utf-8")
+    for file in manifest.files:  # safetensors writes files that only their owner may read; a cache may be shared
+        (folder / file).chmod(record.stat().st_mode)
     _sync_tree(folder)
     target = home() / "models" / slug(name) / version
     target.parent.mkdir(parents=True, exist_ok=True)

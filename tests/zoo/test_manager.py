@@ -600,3 +600,16 @@ def test_a_pulled_model_comes_before_a_folder_of_its_name(pulled, monkeypatch, t
     assert manager.resolve("mine")[1] == pulled.folder
     with pytest.raises(ModelError, match=r"No family knows the files of \./mine"):
         manager.resolve("./mine")
+
+
+def test_a_shared_cache_is_readable_by_those_the_umask_lets(home, folder):
+    (folder / "model.safetensors").chmod(0o600)
+    before = os.umask(0o022)
+    try:
+        entry = manager.pull("mine", Options(origin=str(folder)))
+        zoo.load("debug")
+    finally:
+        os.umask(before)
+    for found in (entry, manager.find("debug")):
+        modes = {path.stat().st_mode & 0o777 for path in found.folder.rglob("*") if path.is_file()}
+        assert modes == {0o644}
