@@ -3,13 +3,14 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any, Literal, overload
 
 import numpy as np
 
 from adapters.bank import Bank
-from adapters.store import Store
+from adapters.store import Store, StoredAdapter
 from router.chunks import Chunk, cut
 from router.classifier import UNKNOWN, Classifier
 from router.fleet import choose
@@ -42,11 +43,32 @@ class Router:
         max_adapters: int | None = None,
     ):
         self.base, self.store, self.classifier, self.options = base, store, classifier, options
-        self.fleet = choose(store, base, variant=variant, rank=rank) if store is not None else {}
-        self._by_name = {stored.name: stored for stored in self.fleet.values()}
-        self.adapters = {language: stored.name for language, stored in self.fleet.items()}
-        self._lowest = {stored.name: stored.record.lowest_adapted_layer for stored in self.fleet.values()}
+        self._by_name: dict[str, StoredAdapter] = {}
+        self._serve(choose(store, base, variant=variant, rank=rank) if store is not None else {})
         self.bank = Bank(base, self._weights, max_bytes=max_bytes, max_adapters=max_adapters)
+
+    def _serve(self, fleet: dict[str, StoredAdapter]) -> None:
+        self.fleet = dict(fleet)
+        self._by_name.update({stored.name: stored for stored in fleet.values()})
+        self.adapters = {language: stored.name for language, stored in fleet.items()}
+        self._lowest = {stored.name: stored.record.lowest_adapted_layer for stored in fleet.values()}
+
+    def sharing(
+        self,
+        fleet: dict[str, StoredAdapter] | None = None,
+        classifier: Classifier | None = None,
+        **options,
+    ) -> "Router":
+        """Another Router on the same loaded base and the same bank.
+
+        fleet: language -> adapter it uses instead ({}: the base alone). classifier, options: likewise. What is not
+        given is this router's.
+        """
+        other = copy(self)
+        other.classifier = classifier or self.classifier
+        other.options = self._options(options)
+        other._serve(self.fleet if fleet is None else fleet)
+        return other
 
     @property
     def languages(self) -> tuple[str, ...]:

@@ -26,3 +26,11 @@ def toy_base(toy_folder):
     from zoo.whisper import family
 
     return family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")
+
+
+@pytest.fixture(scope="session")
+def toy_store(toy_folder, tmp_path_factory) -> Path:
+    """A store for the trained debug model, with a classifier beside the adapters."""
+    from tests.toy_router import build_store
+
+    return build_store(toy_folder, tmp_path_factory.mktemp("store"))

@@ -6,76 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-import router
-from adapters.key import AdapterKey
-from adapters.peft_files import lowest_adapted_layer, read_weights
-from adapters.record import Record
-from adapters.store import Store
-from router.classifier import ClassifierConfig, TapClassifier
 from tests import toy
+from tests.toy_router import TAP, make
 from zoo.errors import AudioError, RoutingError
-from zoo.whisper import family
-
-TAP = 1
-ALL = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-
-
-@pytest.fixture(scope="session")
-def toy_store(toy_folder, tmp_path_factory):
-    """A store with trained adapters for hi and te and a classifier for five languages."""
-    folder = tmp_path_factory.mktemp("store")
-    base = family.load(toy_folder, family.card(toy_folder, str(toy_folder)), context="dynamic")
-    store = Store(folder, create=True)
-    name = "toy"
-    for language in ("hi", "te"):
-        made = toy.trained_adapter(language, 8, ALL)
-        weights = read_weights(made)
-        record = Record(
-            name,
-            language,
-            8,
-            context="dynamic",
-            base_sha256=base.weights_sha256,
-            lowest_adapted_layer=lowest_adapted_layer(weights, base.sites, base.n_layers),
-        )
-        store.publish(AdapterKey(name, language, 8), made, record)
-    train_classifier(base, folder / "classifier")
-    return folder
-
-
-def train_classifier(base, folder):
-    torch.manual_seed(0)
-    languages = ("en", "hi", "it", "pa", "te")
-    config = ClassifierConfig("linear", languages, "toy", TAP, base.hidden_size, base_sha256=base.weights_sha256)
-    classifier = TapClassifier.new(config)
-    made = [c for c in toy.clips(200, languages, seed=50) if base.grid_s(c[0]) == 1.0]
-    with torch.inference_mode():
-        hidden = base.encode(base.features([u for u, _, _ in made]), until=TAP)
-        values, lengths = hidden.values.float(), hidden.lengths
-    values = values.clone()
-    target = torch.tensor([languages.index(lang) for _, _, lang in made])
-    optimiser = torch.optim.Adam(classifier.head.parameters(), lr=2e-2)
-    for _ in range(150):
-        frames, utterance = classifier.head(values, lengths.clone())
-        loss = torch.nn.functional.cross_entropy(utterance, target)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    classifier.save(folder)
 
 
 @pytest.fixture
 def toy_router(toy_folder, toy_store, monkeypatch):
     return make(toy_folder, toy_store, monkeypatch)
-
-
-def make(toy_folder, toy_store, monkeypatch, **options):
-    """A router on the trained debug model, which is called `toy` in the store."""
-    card = family.card(toy_folder, "toy")
-    monkeypatch.setattr(
-        "zoo.load", lambda name, **settings: family.load(toy_folder, card, **{"device": "cpu", **settings})
-    )
-    return router.load("toy", toy_store, context="dynamic", **options)
 
 
 def clips(count, languages, seed):

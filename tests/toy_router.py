@@ -1,0 +1,72 @@
+"""A store, a classifier and a router for the trained debug model, which is called `toy` there."""
+
+from pathlib import Path
+
+import torch
+
+import router
+from adapters.key import AdapterKey
+from adapters.peft_files import lowest_adapted_layer, read_weights
+from adapters.record import Record
+from adapters.store import Store
+from router.classifier import ClassifierConfig, TapClassifier
+from tests import toy
+from zoo.whisper import family
+
+TAP = 1
+ALL = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+LANGUAGES = ("en", "hi", "it", "pa", "te")
+
+
+def build_store(toy_folder: Path, folder: Path) -> Path:
+    """Trained adapters for hi and te and a classifier for five languages."""
+    base = family.load(toy_folder, family.card(toy_folder, "toy"), context="dynamic")
+    store = Store(folder, create=True)
+    for language in ("hi", "te"):
+        made = toy.trained_adapter(language, 8, ALL)
+        weights = read_weights(made)
+        record = Record(
+            "toy",
+            language,
+            8,
+            context="dynamic",
+            base_sha256=base.weights_sha256,
+            lowest_adapted_layer=lowest_adapted_layer(weights, base.sites, base.n_layers),
+        )
+        store.publish(AdapterKey("toy", language, 8), made, record)
+    train_classifier(base, folder / "classifier")
+    return folder
+
+
+def train_classifier(base, folder: Path) -> None:
+    torch.manual_seed(0)
+    config = ClassifierConfig("linear", LANGUAGES, "toy", TAP, base.hidden_size, base_sha256=base.weights_sha256)
+    classifier = TapClassifier.new(config)
+    made = [c for c in toy.clips(200, LANGUAGES, seed=50) if base.grid_s(c[0]) == 1.0]
+    with torch.inference_mode():
+        hidden = base.encode(base.features([u for u, _, _ in made]), until=TAP)
+        values, lengths = hidden.values.float(), hidden.lengths
+    values = values.clone()
+    target = torch.tensor([LANGUAGES.index(lang) for _, _, lang in made])
+    optimiser = torch.optim.Adam(classifier.head.parameters(), lr=2e-2)
+    for _ in range(150):
+        _, utterance = classifier.head(values, lengths.clone())
+        loss = torch.nn.functional.cross_entropy(utterance, target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    classifier.save(folder)
+
+
+def name_toy(toy_folder: Path, monkeypatch) -> None:
+    """Let `zoo.load` know the trained debug model, whatever it is asked for, by the name `toy`."""
+    card = family.card(toy_folder, "toy")
+    monkeypatch.setattr(
+        "zoo.load",
+        lambda name, **settings: family.load(toy_folder, card, **{"device": "cpu", **settings, "context": "dynamic"}),
+    )
+
+
+def make(toy_folder: Path, toy_store: Path, monkeypatch, **options):
+    name_toy(toy_folder, monkeypatch)
+    return router.load("toy", toy_store, context="dynamic", **options)
