@@ -83,7 +83,10 @@ def list_models(
 
 def _state(card, entries, current) -> str:
     if card.source.startswith("repo:"):
-        return "in the repository"
+        from zoo.sources import repository
+
+        there = (repository.ROOT / card.source.partition(":")[2] / "config.json").is_file()
+        return "in the repository" if there else "not in this clone"
     if current is not None:
         return "pulled"
     if entries:

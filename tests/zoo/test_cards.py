@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from zoo import manager, registry
+from zoo import checksum, manager, registry
 from zoo.card import Card
 from zoo.errors import ModelError
-from zoo.sources import SOURCES, parse, source
+from zoo.sources import SOURCES, parse, repository, source
 
 CARDS = manager.cards()
 
@@ -73,3 +73,17 @@ def test_every_source_keeps_the_contract(scheme):
 def test_an_unknown_builtin_names_the_known(home):
     with pytest.raises(ModelError, match=r"boli makes no model called 'x'. Valid: builtin:debug.*boli zoo pull debug"):
         manager.pull("mine", manager.Options(origin="builtin:x"))
+
+
+OWN = [card for card in CARDS.values() if card.source.startswith("repo:")]
+
+
+@pytest.mark.parametrize("card", OWN, ids=[card.name for card in OWN])
+def test_the_models_of_the_repository_are_recorded_file_by_file(card):
+    """After a new training, take files and size from `boli zoo show ./FOLDER --json` into zoo/cards/boli.json."""
+    folder = repository.ROOT / card.source.removeprefix("repo:")
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    assert card.files == {path.relative_to(folder).as_posix(): checksum.sha256(path) for path in paths}
+    assert card.size_bytes == sum(path.stat().st_size for path in paths)
