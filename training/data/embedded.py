@@ -21,54 +21,20 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from training.data.prompts import SPLITS, Document, Words, read_document, read_words, text_id
+from training.data.prompts import text_id
 from training.data.prompts_human import Forbidden, HumanClip, read_human
+from training.data.prompts_sources import Texts, gather
 from training.data.synthesis import Espeak, draw_manner, draw_voice, join, trim
 from training.data.synthesis_channel import ChannelOptions, Channels
+from training.data.synthesis_joined import joined_digits
+from training.data.synthesis_manifests import manifests
 from training.data.synthesis_plan import BASE, TARGETS, UNKNOWN, UNSEEN_UNKNOWN, Chunk, plan
-from training.data.templates import FOLDER, load_grammar, split_digits
-from training.data.templates_numbers import DIGITS
 from zoo.audio import decode
-from zoo.errors import BoliError, DataError
+from zoo.errors import BoliError
 from zoo.speech import SAMPLE_RATE
 
 MIN_S, MAX_S = 0.4, 10.0
 """Clips outside are drawn again."""
-
-
-@dataclass
-class Texts:
-    """Everything that can be said in one language."""
-
-    language: str
-    document: Document | None = None
-    prompts: Document | None = None
-    words: Words | None = None
-    told: Document | None = None
-    """Transcripts of recorded training clips, spoken again by synthetic voices."""
-
-    def draw(self, rng: random.Random, split: str) -> tuple[str, str]:
-        """A text of the split and its kind: `template`, `document`, `prompt`, `words`, `digits` or `told`."""
-        kinds: list[tuple[str, float]] = [("digits", 6.0 if self.language in DIGITS else 0.0)]
-        if (FOLDER / f"{self.language}.txt").is_file():
-            kinds.append(("template", 42.0))
-        for name, source, weight in (
-            ("document", self.document, 22.0),
-            ("prompt", self.prompts, 5.0),
-            ("told", self.told, 6.0),
-        ):
-            if source and source.clauses[split]:
-                kinds.append((name, weight if name != "prompt" else min(15.0, len(source.clauses["train"]) / 15)))
-        if self.words and self.words.words[split]:
-            kinds.append(("words", 18.0 if split == "train" else 8.0))
-        kind = rng.choices([name for name, _ in kinds], [weight for _, weight in kinds])[0]
-        if kind == "digits":
-            return split_digits(rng, self.language, split), kind
-        if kind == "template":
-            return load_grammar(self.language).sentence(rng, split), kind
-        if kind == "words":
-            return self.words.phrase(rng, split), kind
-        return {"document": self.document, "prompt": self.prompts, "told": self.told}[kind].phrase(rng, split), kind
 
 
 @dataclass
@@ -85,41 +51,6 @@ class Work:
 
 
 _work: Work | None = None
-
-
-def _gather(text_folder: Path, words_folder: Path | None, told: dict[str, list[str]]) -> dict[str, Texts]:
-    texts = {}
-    for language in sorted({*BASE, *TARGETS, *UNKNOWN, *UNSEEN_UNKNOWN}):
-        entry = Texts(language)
-        if (path := text_folder / f"udhr.{language}.txt").is_file():
-            entry.document = read_document(path, language)
-        if (path := text_folder / f"text_{language}_cc0.txt").is_file():
-            entry.prompts = read_document(path, language, by_line=True)
-        if words_folder and (path := words_folder / f"{language}.txt").is_file():
-            entry.words = read_words(path, language)
-        if told.get(language):
-            entry.told = Document(
-                language, {"train": tuple(tuple(text.split()) for text in told[language]), "dev": (), "test": ()}
-            )
-        if entry.document or entry.words or (FOLDER / f"{language}.txt").is_file() or language in DIGITS:
-            texts[language] = entry
-    missing = [language for language in TARGETS if not texts[language].document]
-    if missing:
-        raise DataError(
-            f"no udhr.LANGUAGE.txt for {', '.join(missing)} in {text_folder}",
-            remedy="pass the folder of texts with --text",
-        )
-    return texts
-
-
-def _sentence(work: Work, rng: random.Random, language: str, split: str) -> tuple[str, str]:
-    """A text and its kind; one in eight is two texts in a row, for recorded sentences are longer than most phrases."""
-    while True:
-        text, kind = work.texts[language].draw(rng, split)
-        if kind != "digits" and rng.random() < 1 / 8:
-            text = f"{text} {work.texts[language].draw(rng, split)[0]}"
-        if not (split == "train" and work.forbidden.refuses(text)):
-            return text, kind
 
 
 def _finish(
@@ -139,7 +70,7 @@ def _finish(
 def _plain(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray, dict]:
     while True:
         language = rng.choices([name for name, _ in chunk.languages], [weight for _, weight in chunk.languages])[0]
-        text, kind = _sentence(work, rng, language, chunk.split)
+        text, kind = work.texts[language].sentence(rng, chunk.split, work.forbidden)
         voice = draw_voice(rng, language, chunk.split)
         samples = work.espeak.speak(text, voice, draw_manner(rng, kind), rng.getrandbits(31))
         if len(samples) / SAMPLE_RATE + 0.3 >= MIN_S and len(samples) / SAMPLE_RATE <= MAX_S - 1:
@@ -168,7 +99,7 @@ def _switched(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray,
         rapid, one_voice = rng.random() < 1 / 3, rng.random() < 0.6
         voice, pieces, texts = None, [], []
         for language in languages:
-            text, _ = _sentence(work, rng, language, chunk.split)
+            text, _ = work.texts[language].sentence(rng, chunk.split, work.forbidden)
             if rapid:
                 text = " ".join(text.split()[: rng.randint(1, 3)])
             drawn = draw_voice(rng, language, chunk.split)
@@ -221,7 +152,7 @@ def make_chunk(chunk: Chunk) -> tuple[Chunk, list[dict]]:
     return chunk, rows
 
 
-def _copy_human(job: tuple[int, HumanClip, Path, str]) -> dict | None:
+def _copy_recorded(job: tuple[int, HumanClip, Path, str]) -> dict | None:
     """Decode one recording to 16 kHz mono beside the synthetic clips; None where it cannot be read or is too short."""
     number, clip, out, suffix = job
     try:
@@ -232,7 +163,7 @@ def _copy_human(job: tuple[int, HumanClip, Path, str]) -> dict | None:
     if not MIN_S * 0.5 <= len(samples) / SAMPLE_RATE <= 15:
         return None
     samples = np.pad(samples, int(0.1 * SAMPLE_RATE))
-    path = out / "human" / clip.corpus / f"{number:05d}{suffix}"
+    path = out / "recorded" / clip.corpus / f"{number:05d}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.clip(samples, -1, 1), SAMPLE_RATE, subtype="PCM_16")
     row = {
@@ -255,47 +186,6 @@ def _write(path: Path, rows: list[dict]) -> None:
     os.replace(staged, path)
 
 
-def _manifests(
-    synthetic: dict[tuple[str, str], list[dict]], human: dict[tuple[str, str], list[dict]], seed: int
-) -> dict[str, list[dict]]:
-    """Rows of every manifest by file name."""
-    rng = random.Random(seed)
-    out: dict[str, list[dict]] = {}
-    trained = {row["text_id"] for (_, split), rows in synthetic.items() if split == "train" for row in rows}
-    for (name, split), rows in synthetic.items():
-        if split == "test":  # a phrase that two paragraphs share; single digits stay, they are in every split
-            rows = [row for row in rows if row["text_id"] not in trained or row["subset"] == "digits"]
-        if rows:
-            out[f"{name}_{split}.jsonl"] = rows
-    for (language, split), rows in human.items():
-        if split != "unused":
-            out[f"human_{language}_{split}.jsonl"] = [row for row in rows if row["text"]]
-    for split in SPLITS:
-        size = {"train": len(synthetic["unknown", "train"]), "dev": 10**9, "test": 10**9}[split]
-        rows = []
-        for language in TARGETS:
-            own = synthetic.get((language, split), [])
-            rows += rng.sample(own, min(size, len(own))) + human.get((language, split), [])
-        rows += synthetic.get(("unknown", split), [])
-        rows += [
-            row for (language, of), found in human.items() if language not in TARGETS and of == split for row in found
-        ]
-        rng.shuffle(rows)
-        out[f"lid_{split}.jsonl"] = [
-            {**row, "label": row["lang"] if row["lang"] in TARGETS else "unknown"} for row in rows
-        ]
-    base = out.get("base_train.jsonl", [])
-    base += [
-        row
-        for (language, split), rows in human.items()
-        if language in BASE and language not in TARGETS[1:] and split == "train"
-        for row in rows
-        if row["text"]
-    ]
-    rng.shuffle(base)
-    return {name: rows for name, rows in out.items() if rows}
-
-
 def build(options: argparse.Namespace) -> None:
     """Make the corpus and say what was made."""
     global _work
@@ -310,7 +200,7 @@ def build(options: argparse.Namespace) -> None:
         told.setdefault(language, []).append(text)
     _work = Work(
         out=out,
-        texts=_gather(options.text, options.words, told),
+        texts=gather({*BASE, *TARGETS, *UNKNOWN, *UNSEEN_UNKNOWN}, options.text, options.words, told),
         channels=None if options.clean else Channels(options.seed, ChannelOptions()),
         forbidden=Forbidden(clip.text for clip in recorded if clip.split in ("dev", "test", "known_speaker")),
         seed=options.seed,
@@ -324,17 +214,20 @@ def build(options: argparse.Namespace) -> None:
             synthetic.setdefault((chunk.name, chunk.split), []).append((chunk.index, rows))
             if done % 50 == 0 or done == len(chunks):
                 print(f"{done} of {len(chunks)} chunks, {time.monotonic() - started:.0f} s", flush=True)
-    human: dict[tuple[str, str], list[dict]] = {}
+    recordings: dict[tuple[str, str, str], list[dict]] = {}
     with context.Pool(options.jobs) as pool:
         jobs = [(number, clip, out, f".{options.format}") for number, clip in enumerate(recorded)]
-        for clip, row in zip(recorded, pool.imap(_copy_human, jobs, chunksize=32), strict=True):
+        for clip, row in zip(recorded, pool.imap(_copy_recorded, jobs, chunksize=32), strict=True):
             if row:
-                human.setdefault((clip.language, clip.split), []).append(row)
+                recordings.setdefault((clip.kind, clip.language, clip.split), []).append(row)
+    for (_, _, split), rows in recordings.items():
+        if split == "train":
+            rows += joined_digits(rows, out, f".{options.format}", options.seed)
     ordered = {
         key: [row for _, rows in sorted(found, key=lambda pair: pair[0]) for row in rows]
         for key, found in sorted(synthetic.items())
     }
-    for name, rows in sorted(_manifests(ordered, human, options.seed).items()):
+    for name, rows in sorted(manifests(ordered, recordings, options.seed).items()):
         _write(out / name, rows)
         hours = sum(row["duration"] for row in rows) / 3600
         languages = Counter(row["lang"] for row in rows)

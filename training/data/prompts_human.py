@@ -7,12 +7,13 @@ A corpus of one speaker has a text split only, and says so in `subset`.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.prompts import has_digit, normalise, text_id
-from training.data.templates_numbers import DIGITS, number_words
+from training.data.templates_numbers import DIGITS, NUMBER_LANGUAGES, number_words
 from zoo.errors import DataError
 
 DEV_TEXTS = 0.10  # share of each corpus's texts
@@ -24,15 +25,19 @@ HELD_OUT_SPEAKERS = {
     "ohm_pa": frozenset({"ohm_pa:PN00F02"}),
     "fsdd": frozenset({"fsdd:theo"}),
     "asterisk_it": frozenset({"asterisk_it:Carlo"}),
-    "klettres": frozenset(),
+    "klettres": frozenset(f"klettres:{language}" for language in ("hu", "ml", "nl", "pt", "uk")),
+    "ktuberling": frozenset(f"ktuberling:{language}" for language in ("ca", "da", "uk")),
 }
 """Speakers nothing is trained on. A corpus that is not named here has one speaker, or is trained on as a whole."""
 
-CLOSED_TEXTS = frozenset({"fsdd"})
-"""Corpora of ten words: a text split is impossible, so theirs is by speaker alone."""
+CLOSED_TEXTS = frozenset({"fsdd", "klettres", "ktuberling"})
+"""Corpora of ten words, or of no transcripts: their split is by speaker alone."""
 
-TEST_ONLY = frozenset({"psphinx"})
+TEST_ONLY = frozenset({"psphinx", "asterisk_ru", "asterisk_es_co"})
 """Corpora nothing is trained on; their speakers and texts occur nowhere else."""
+
+TRAIN_ONLY = frozenset({"festival"})
+"""Synthetic voices that speak training texts."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class HumanClip:
     speaker: str
     text: str
     """In normal form; empty where no sure transcript exists."""
+    kind: str = "human"
+    """`human` or `tts`."""
 
     @property
     def split(self) -> str:
@@ -52,6 +59,8 @@ class HumanClip:
         held_out = HELD_OUT_SPEAKERS.get(self.corpus, frozenset())
         if self.corpus in TEST_ONLY:
             return "test"
+        if self.corpus in TRAIN_ONLY:
+            return "train"
         if self.corpus in CLOSED_TEXTS:
             return "test" if self.speaker in held_out else "dev" if _share(self.audio.stem) < DEV_TEXTS else "train"
         share = _share(self.text or self.audio.stem)
@@ -102,17 +111,24 @@ def read_human(folder: Path) -> list[HumanClip]:
             )
         text = normalise(spoken_numbers(row["text"], row["lang"]), row["lang"])
         clips.append(
-            HumanClip(folder / row["path"], row["lang"], row["source"], row["speaker"], "" if has_digit(text) else text)
+            HumanClip(
+                folder / row["path"],
+                row["lang"],
+                row["source"],
+                row["speaker"],
+                "" if has_digit(text) else text,
+                "tts" if row.get("kind") == "tts" else "human",
+            )
         )
     return clips
 
 
 def spoken_numbers(text: str, language: str) -> str:
     """Write the digits of a transcript as the words that were spoken (`timer di 5 ore`: `timer di cinque ore`)."""
-    if language not in DIGITS or not has_digit(text):
+    if language not in NUMBER_LANGUAGES or not has_digit(text):
         return text
-    return " ".join(
-        number_words(int(word), language) if word.isascii() and word.isdigit() else word for word in text.split()
+    return re.sub(
+        r"(?<![\w.,])[0-9]{1,9}(?![\w])(?![.,][0-9])", lambda found: number_words(int(found[0]), language), text
     )
 
 

@@ -266,3 +266,4 @@ _WRITERS = {
         crore=(("కోట్లు", "కోటి"), ("కోట్ల", "కోటి")),
     ),
 }
+NUMBER_LANGUAGES = frozenset(_WRITERS)
