@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, get_origin
 
 from adapters.key import AdapterKey
 from zoo.errors import AdapterError
@@ -63,6 +64,8 @@ class Record:
     """Site -> Frobenius norm of alpha/r BA."""
     logit_change: float | None = None
     """Largest change of the base's logits on the proof clip, measured at import."""
+    proved_base_sha256: str = ""
+    """Of the base model's weights that `logit_change` was measured on."""
     licence: str = ""
     author: str = ""
     created: str = ""
@@ -80,12 +83,33 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str, where: str = "record.json") -> "Record":
+        """Raises AdapterError, beginning with `where`, for anything but what `to_json` writes."""
         try:
             data = json.loads(text)
-            known = {f.name for f in fields(cls)}
-            if unknown := sorted(set(data) - known):
-                raise AdapterError(f"{where} has unknown keys {unknown}", valid=", ".join(sorted(known)))
+            if not isinstance(data, dict):
+                raise TypeError(f"it holds a {type(data).__name__}, no object")
+            if unknown := sorted(set(data) - {f.name for f in fields(cls)}):
+                raise TypeError(f"it has unknown keys {', '.join(map(repr, unknown))}")
+            for name, kinds in _TYPES.items():
+                if name in data and not isinstance(data[name], kinds):
+                    raise TypeError(f"{name} is {data[name]!r}")
             data["scores"] = tuple(Score(**score) for score in data.get("scores", ()))
-            return cls(**data)
-        except (ValueError, TypeError) as error:
-            raise AdapterError(f"{where} cannot be read: {error}", remedy="boli adapters verify") from None
+            record = cls(**data)
+            AdapterKey(record.base, record.language, record.rank, record.variant)
+            return record
+        except (ValueError, TypeError, RecursionError) as error:
+            reason = str(error)
+        except AdapterError as error:
+            reason = error.what
+        raise AdapterError(
+            f"{where} cannot be read: {reason}",
+            valid="the record that was published with the adapter",
+            remedy=f"boli adapters rm {Path(where).parent}, then publish or add the adapter again",
+        )
+
+
+_TYPES: dict[str, Any] = {
+    f.name: get_origin(f.type) or f.type
+    for f in fields(Record)
+    if (get_origin(f.type) or f.type) in (str, bool, int, dict)
+} | {"scores": (list, tuple), "seed": (int, type(None)), "logit_change": (int, float, type(None))}
