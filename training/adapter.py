@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 from training import checkpoints
-from training.adapter_data import Stream, fitting, grid_step
+from training.adapter_data import Stream, fitting
 from training.adapter_publish import publish, score_manifest
 from training.adapter_recipe import AdapterRecipe, BaseOptions
 from training.adapter_sites import load_start, make_trainable, stages
 from training.adapter_trainer import AdapterTrainer, Learner, arguments
 from training.clips import Clips, describe_skipped, load_clips
+from training.feeder import grid_step
 from training.manifests import load_manifests
 from training.recipe import dump
 from training.run import Run

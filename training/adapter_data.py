@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch.utils.data import IterableDataset
 
 from training.adapter_recipe import AdapterRecipe
-from training.augment import Augmenter
-from training.batches import LogMel, Planned, gather, plan_epoch
+from training.batches import Planned, plan_epoch
 from training.clips import Clips
+from training.feeder import Feeder
 from training.seeds import mixed_seed
 from zoo.errors import DataError, ModelError
 from zoo.interface import BaseModel
-from zoo.speech import Utterance
 
 
 class Stream(IterableDataset):
@@ -29,12 +27,7 @@ class Stream(IterableDataset):
         self.base, self.clips, self.recipe, self.length = base, clips, recipe, length
         self.rank, self.ranks = rank, ranks
         self.start = 0
-        self.device = str(next(base.module.parameters()).device)
-        self.augmenter = Augmenter(recipe.augment)
-        self.grid_s = grid_step(base)
-        extractor = getattr(base, "extractor", None)
-        # A family whose features are Whisper's log-mels gets them from the device; any other makes its own.
-        self.log_mel = LogMel(extractor, self.device) if hasattr(extractor, "mel_filters") else None
+        self.feeder = Feeder(base, recipe.augment)
 
     def __len__(self) -> int:
         return self.length
@@ -52,7 +45,7 @@ class Stream(IterableDataset):
     def epoch(self, epoch: int) -> list[Planned]:
         """This process's batches of one epoch; every process has as many."""
         plan = plan_epoch(
-            self.clips, self.recipe.plan, self.grid_s, self.base.max_duration_s, self.recipe.run.seed, epoch
+            self.clips, self.recipe.plan, self.feeder.grid_s, self.base.max_duration_s, self.recipe.run.seed, epoch
         )
         plan += plan[: -len(plan) % self.ranks]
         return plan[self.rank :: self.ranks]
@@ -60,24 +53,8 @@ class Stream(IterableDataset):
     def batch(self, planned: Planned, seed: int) -> dict[str, Any]:
         records = [self.clips.records[i] for i in planned.index]
         labels = self.base.labels([record.text for record in records], [record.lang for record in records])
-        with torch.no_grad():
-            generator = torch.Generator(self.device).manual_seed(seed)
-            audio, lengths = gather(self.clips, planned, self.device)
-            audio = self.augmenter.waves(audio, lengths, generator)
-            if self.log_mel is None:
-                clips = [Utterance(row[:n].cpu().numpy()) for row, n in zip(audio, lengths.tolist(), strict=True)]
-                features = self.base.features(clips)
-                values, frames = features.values, features.lengths
-            else:
-                values = self.log_mel(audio).to(next(self.base.module.parameters()).dtype)
-                frames = torch.ceil(lengths * (self.base.frame_rate / 16_000)).long().clamp(min=1)
-            values = self.augmenter.mels(values, lengths, generator) if values.ndim == 3 else values
-        return {"values": values, "frames": frames, "labels": labels.to(self.device)}
-
-
-def grid_step(base: BaseModel) -> float:
-    """Step of the grid that clips are padded to, in seconds; the whole context where everything is padded to it."""
-    return base.card.grid_s if base.context == "dynamic" else base.max_duration_s
+        features = self.feeder.features(self.clips, planned, seed)
+        return {"values": features.values, "frames": features.lengths, "labels": labels.to(self.feeder.device)}
 
 
 def fitting(base: BaseModel, clips: Clips) -> Clips:

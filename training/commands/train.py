@@ -39,6 +39,15 @@ def adapter(
 
 
 @app.command()
+def classifier(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None) -> None:
+    """Five language heads on the tap of a frozen base model, beside what the spectrum alone gives away."""
+    from training.classifier import train_classifier
+    from training.classifier_recipe import ClassifierRecipe
+
+    _start(ClassifierRecipe, train_classifier, recipe, overrides, resume)
+
+
+@app.command()
 def base(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None) -> None:
     """A Whisper-architecture model from scratch."""
     from training.base import BaseRecipe, train_base

@@ -1,0 +1,218 @@
+"""`boli train classifier`: which language is spoken, from the frozen base's tap.
+
+Features are encoded once; five heads are trained on them in seconds each, on utterances and on frames, calibrated on
+the validation set, and compared with what the long-term spectrum alone gives away.
+"""
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from router.classifier import ClassifierConfig, TapClassifier
+from training import classifier_scores as scores
+from training.adapter import load_base
+from training.augment import AugmentOptions
+from training.classifier_data import encode_clips, encode_copies, usable
+from training.classifier_recipe import ClassifierRecipe
+from training.clips import Clips, describe_skipped, load_clips
+from training.data.buckets import BatchOptions, LengthBuckets
+from training.data.manifest import require_languages
+from training.data.sampling import balanced
+from training.manifests import load_manifests
+from training.recipe import dump
+from training.run import Run
+from training.schedule import rate
+from training.seeds import mixed_seed
+from training.signals import Preempted, StopRequest
+from zoo.errors import DataError
+from zoo.interface import BaseModel
+
+PLAIN = AugmentOptions()
+
+
+def train_classifier(recipe: ClassifierRecipe, resume: Path | None = None) -> Path:
+    """Train every head, keep the best. Returns the run's folder; `<run>/classifier` holds the best head."""
+    began = time.monotonic()
+    if resume:
+        run = Run.resume(resume, recipe.run)
+    else:
+        run = Run.start(recipe.run, dump(recipe), f"classifier-{Path(recipe.base.name).name}")
+    try:
+        with StopRequest() as stop:
+            final = _Job(recipe, run).train(stop)
+    except Preempted as why:
+        run.finish({}, "preempted", str(why))
+        raise
+    except BaseException as error:
+        run.finish({}, "failed", f"{type(error).__name__}: {error}")
+        raise
+    run.finish({**final, "minutes": (time.monotonic() - began) / 60})
+    return run.folder
+
+
+class _Job:
+    """The data and the state of one training."""
+
+    def __init__(self, recipe: ClassifierRecipe, run: Run):
+        self.recipe, self.run, self.classes = recipe, run, recipe.head.classes
+        device = recipe.run.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.manual_seed(recipe.run.seed)
+        start = time.monotonic()
+        self.base: BaseModel = load_base(recipe.base, device, run.logger)
+        train = self._clips(recipe.data.train)
+        require_languages(train.records, recipe.head.languages, "The training data")
+        valid = self._clips(recipe.data.valid)
+        run.logger.info("%d training clips, %.2f h; %d for validation", len(train), train.hours, len(valid))
+        self.corpora = scores.corpora(train)
+        self.train_features = encode_copies(self.base, train, recipe.head, recipe.augment, recipe.run.seed)
+        self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0)
+        self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
+        self.tests = {Path(path).stem: self._clips([path]) for path in recipe.data.test}
+        self.test_features = {
+            name: encode_clips(self.base, clips, self.classes, PLAIN, 0) for name, clips in self.tests.items()
+        }
+        run.logger.info(
+            "encoded to layer %d of %s in %.1f s", self.base.tap, self.base.card.name, time.monotonic() - start
+        )
+        self.step = 0
+
+    def _clips(self, paths: list[str]) -> Clips:
+        options = replace(
+            self.recipe.data, max_duration_s=min(self.recipe.data.max_duration_s, self.base.max_duration_s)
+        )
+        records, sources = load_manifests(paths, options)
+        keep = usable(records, self.classes)
+        if not keep:
+            raise DataError(f"No clip of {', '.join(paths)} is in a class", valid=", ".join(self.classes))
+        clips = load_clips([records[i] for i in keep], options, [sources[i] for i in keep])
+        if clips.skipped:
+            self.run.logger.info(describe_skipped(clips))
+        return clips.to(str(next(self.base.module.parameters()).device))
+
+    def train(self, stop: StopRequest) -> dict[str, Any]:
+        valid: dict[str, float] = {}
+        rows: list[dict[str, Any]] = []
+        for head in self.recipe.head.heads:
+            folder = self.run.folder / "heads" / head
+            if (folder / "classifier.json").is_file():  # finished before an interruption
+                classifier = TapClassifier.load(folder, self.base)
+            else:
+                classifier = self._fit(head, stop)
+                classifier.save(folder)
+            valid[head] = scores.judge(classifier, self.valid_features).balanced
+            rows += self._test(head, classifier)
+        best = max(valid, key=lambda head: valid[head])
+        target = self.run.folder / "classifier"
+        shutil.copytree(self.run.folder / "heads" / best, target, dirs_exist_ok=True)
+        if self.recipe.export:
+            TapClassifier.load(target).save(Path(self.recipe.export))
+        rows += self._test("spectrum", None)
+        self.run.table("results", rows)
+        final: dict[str, Any] = {"head": best, "valid_balanced_accuracy": valid[best]}
+        for name in self.tests:
+            judged = scores.judge(TapClassifier.load(target, self.base), self.test_features[name])
+            self._report(name, best, judged)
+            final |= {f"{name}_accuracy": judged.accuracy, f"{name}_balanced_accuracy": judged.balanced}
+        return final
+
+    def _fit(self, name: str, stop: StopRequest) -> TapClassifier:
+        """One head: balanced batches, loss over utterances and frames; the best epoch's weights, calibrated."""
+        options, seed = self.recipe.head, self.recipe.run.seed
+        data = self.train_features
+        torch.manual_seed(mixed_seed(seed, options.heads.index(name)))
+        classifier = TapClassifier.new(self._config(name)).to(data.states.device)
+        head = classifier.head
+        optimizer = torch.optim.AdamW(head.parameters(), options.learning_rate, weight_decay=options.weight_decay)
+        names = [self.classes[i] for i in data.classes]
+        best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
+        buckets = LengthBuckets(data.durations_s, BatchOptions(batch_size=options.batch_clips, seed=seed))
+        for epoch in range(options.epochs):
+            head.train()
+            buckets.set_epoch(epoch, indices=balanced(names, seed=seed, epoch=epoch))
+            total = 0.0
+            batches = buckets.batches()
+            for number, members in enumerate(batches):
+                for group in optimizer.param_groups:
+                    group["lr"] = options.learning_rate * rate((epoch + number / len(batches)) / options.epochs, 0.05)
+                index = np.asarray(members)
+                states, lengths, labels, shares = data.batch(index)
+                frames, utterance = head(states, lengths)
+                loss = F.cross_entropy(utterance, shares)
+                loss = loss + options.frame_weight * F.cross_entropy(
+                    frames.flatten(0, 1), labels.flatten(), ignore_index=-1
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+                optimizer.step()
+                total += float(loss.detach()) * len(index)
+            head.eval()
+            judged = scores.judge(classifier, self.valid_features)
+            if judged.balanced > best:
+                best, kept = judged.balanced, {key: value.clone() for key, value in head.state_dict().items()}
+            self.step += 1
+            planned = options.epochs * len(options.heads)
+            measured = {
+                "loss": total / len(data),
+                "balanced_accuracy": judged.balanced,
+                "frame_accuracy": judged.frame_accuracy,
+            }
+            self.run.log(self.step, {f"{name}_{key}": value for key, value in measured.items()}, planned)
+            if stop:
+                raise Preempted(f"{stop.received} while training head {name}")
+        head.load_state_dict(kept)
+        return self._calibrated(classifier)
+
+    def _config(self, name: str) -> ClassifierConfig:
+        recipe = self.recipe
+        provenance = {
+            "train": [Path(path).name for path in recipe.data.train],
+            "clips": len(self.train_features) // recipe.head.copies,
+            "corpora": {language: sorted(found) for language, found in self.corpora.items()},
+            "seed": recipe.run.seed,
+        }
+        return ClassifierConfig(
+            name, self.classes, recipe.base.publish_as or self.base.card.name, self.base.tap, self.base.hidden_size,
+            recipe.head.width, base_sha256=getattr(self.base, "weights_sha256", ""), provenance=provenance,
+        )  # fmt: skip
+
+    def _calibrated(self, classifier: TapClassifier) -> TapClassifier:
+        """Temperatures that make the validation set most probable (Guo et al., ICML 2017)."""
+        frames, utterance, labels, shares = scores.logits(classifier, self.valid_features)
+        config = replace(
+            classifier.config,
+            temperature=scores.temperature(utterance, shares.argmax(1)),
+            frame_temperature=scores.temperature(frames, labels),
+        )
+        return TapClassifier(config, classifier.head)
+
+    def _test(self, head: str, classifier: TapClassifier | None) -> list[dict[str, Any]]:
+        """Rows of results.csv: every test set, whole, by duration, and within or across corpora."""
+        rows = []
+        for name, clips in self.tests.items():
+            features = self.test_features[name]
+            judged = scores.judge(classifier, features) if classifier else self.spectrum.judge(clips, features)
+            rows += [
+                {"head": head, "test": name, **row} for row in scores.slices(judged, clips, self.classes, self.corpora)
+            ]
+        return rows
+
+    def _report(self, test: str, head: str, judged: scores.Judged) -> None:
+        clips = self.tests[test]
+        self.run.table(f"confusion_{test}", scores.confusion(judged, self.classes))
+        self.run.table(
+            f"predictions_{test}" if len(self.tests) > 1 else "predictions",
+            scores.predictions(judged, clips, self.classes),
+        )
+        scores.draw_confusion(judged, self.classes, self.run.folder / f"confusion_{test}.png", f"{test}, {head}")
+        self.run.logger.info(
+            "%s: %s, accuracy %.1f %%, balanced %.1f %%", test, head, 100 * judged.accuracy, 100 * judged.balanced
+        )

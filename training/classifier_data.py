@@ -1,0 +1,161 @@
+"""Tap features of many clips, encoded once, kept in half precision, with a label for each frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from router.classifier import UNKNOWN
+from training.augment import AugmentOptions
+from training.batches import Planned
+from training.classifier_recipe import HeadOptions
+from training.clips import Clips
+from training.data.buckets import BatchOptions, LengthBuckets
+from training.data.manifest import Record
+from training.feeder import Feeder
+from training.seeds import mixed_seed
+from zoo.interface import BaseModel
+from zoo.speech import SAMPLE_RATE
+
+BATCH_S = 400.0  # seconds of audio encoded at once
+
+
+@dataclass
+class TapFeatures:
+    """Frames of all clips end to end, on the base model's device."""
+
+    states: torch.Tensor
+    """float16 `[all frames, d]`"""
+    labels: torch.Tensor
+    """int64 `[all frames]`: class of each frame."""
+    starts: np.ndarray
+    lengths: np.ndarray
+    """int64 `[n]`: first frame and frames of each clip."""
+    shares: torch.Tensor
+    """float32 `[n, classes]`: share of each clip's frames that is of a class; one-hot for one language."""
+    durations_s: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """int64 `[n]`: the class with most frames."""
+        return self.shares.argmax(1).cpu().numpy()
+
+    def batch(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """States float32 `[B, T, d]`, lengths `[B]`, frame labels `[B, T]` (-1: padding), shares `[B, classes]`."""
+        device = self.states.device
+        lengths = torch.from_numpy(self.lengths[index]).to(device)
+        starts = torch.from_numpy(self.starts[index]).to(device)
+        time = torch.arange(int(self.lengths[index].max()), device=device)[None]
+        real = time < lengths[:, None]
+        place = (starts[:, None] + time).clamp(max=len(self.states) - 1)
+        states = self.states[place].float() * real[:, :, None]
+        return (
+            states,
+            lengths,
+            torch.where(real, self.labels[place], -1),
+            self.shares[torch.from_numpy(index).to(device)],
+        )
+
+    def joined(self, other: "TapFeatures") -> "TapFeatures":
+        return TapFeatures(
+            torch.cat([self.states, other.states]),
+            torch.cat([self.labels, other.labels]),
+            np.concatenate([self.starts, other.starts + len(self.states)]),
+            np.concatenate([self.lengths, other.lengths]),
+            torch.cat([self.shares, other.shares]),
+            np.concatenate([self.durations_s, other.durations_s]),
+        )
+
+
+def class_of(language: str, classes: Sequence[str]) -> int:
+    """Index of a language's class; that of `unknown` for any other; -1 where there is no such class."""
+    if language in classes:
+        return classes.index(language)
+    return classes.index(UNKNOWN) if UNKNOWN in classes else -1
+
+
+def usable(records: Sequence[Record], classes: Sequence[str]) -> list[int]:
+    """Positions of the records whose languages all have a class."""
+    return [i for i, r in enumerate(records) if all(class_of(lang, classes) >= 0 for lang in r.languages)]
+
+
+def encode_clips(
+    base: BaseModel, clips: Clips, classes: Sequence[str], augment: AugmentOptions, seed: int
+) -> TapFeatures:
+    """Encode all clips to the tap, in batches of equal grid."""
+    return _encode(base, Feeder(base, augment), clips, np.zeros(len(clips)), classes, seed)
+
+
+def encode_copies(
+    base: BaseModel, clips: Clips, options: HeadOptions, augment: AugmentOptions, seed: int
+) -> TapFeatures:
+    """`options.copies` versions of each clip, each augmented by its own seed, some cut to a part."""
+    feeder = Feeder(base, augment)
+    whole: TapFeatures | None = None
+    for copy in range(options.copies):
+        rng = np.random.default_rng([seed, copy, 7])
+        cut, offsets = _cropped(clips, options, rng)
+        made = _encode(base, feeder, cut, offsets, options.classes, mixed_seed(seed, copy))
+        whole = made if whole is None else whole.joined(made)
+    return whole
+
+
+def _cropped(clips: Clips, options: HeadOptions, rng: np.random.Generator) -> tuple[Clips, np.ndarray]:
+    """A view of the clips, some cut to a random part, and how many seconds were cut off in front of each."""
+    n = len(clips)
+    shortest = np.minimum(clips.lengths, round(options.crop_shortest_s * SAMPLE_RATE))
+    wanted = (shortest + rng.random(n) * (clips.lengths - shortest)).astype(np.int64)
+    lengths = np.where(rng.random(n) < options.crop, wanted, clips.lengths)
+    offsets = (rng.random(n) * (clips.lengths - lengths)).astype(np.int64)
+    return Clips(clips.records, clips.samples, clips.starts + offsets, lengths, clips.skipped), offsets / SAMPLE_RATE
+
+
+@torch.no_grad()
+def _encode(
+    base: BaseModel, feeder: Feeder, clips: Clips, offsets_s: np.ndarray, classes: Sequence[str], seed: int
+) -> TapFeatures:
+    shape = BatchOptions(batch_size=256, max_batch_s=BATCH_S, grid_s=feeder.grid_s, shuffle=False)
+    durations = clips.lengths / SAMPLE_RATE
+    parts: list[tuple[int, torch.Tensor]] = []
+    for number, members in enumerate(LengthBuckets(durations, shape).batches()):
+        index = np.asarray(members)
+        grid = np.ceil(durations[index].max() / feeder.grid_s - 1e-6) * feeder.grid_s
+        samples = round(min(max(grid, feeder.grid_s), base.max_duration_s) * SAMPLE_RATE)
+        planned = Planned(index, np.ones(len(index), dtype=np.float32), samples)
+        hidden = base.encode(feeder.features(clips, planned, mixed_seed(seed, number)), until=base.tap)
+        for row, i, frames in zip(hidden.values, members, hidden.lengths.tolist(), strict=True):
+            parts.append((i, row[:frames].half()))
+    parts.sort(key=lambda part: part[0])
+    lengths = np.array([len(states) for _, states in parts], dtype=np.int64)
+    labels = [
+        _frame_labels(clips.records[i], int(n), float(offsets_s[i]), base.frame_rate, classes)
+        for i, n in enumerate(lengths)
+    ]
+    device = parts[0][1].device
+    shares = np.stack([np.bincount(each, minlength=len(classes)) / len(each) for each in labels])
+    return TapFeatures(
+        torch.cat([states for _, states in parts]),
+        torch.from_numpy(np.concatenate(labels)).to(device),
+        np.concatenate([[0], np.cumsum(lengths)[:-1]]),
+        lengths,
+        torch.from_numpy(shares.astype(np.float32)).to(device),
+        durations,
+    )
+
+
+def _frame_labels(
+    record: Record, frames: int, offset_s: float, frame_rate: float, classes: Sequence[str]
+) -> np.ndarray:
+    """int64 `[frames]`. Between two segments the change is half-way; before the first and after the last, theirs."""
+    if not record.segments:
+        return np.full(frames, class_of(record.lang, classes), dtype=np.int64)
+    segments = sorted(record.segments, key=lambda segment: segment.start)
+    changes = [(one.end + two.start) / 2 for one, two in pairwise(segments)]
+    time = offset_s + (np.arange(frames) + 0.5) / frame_rate
+    which = np.searchsorted(np.asarray(changes), time)
+    return np.array([class_of(segment.lang, classes) for segment in segments], dtype=np.int64)[which]

@@ -1,0 +1,61 @@
+"""What `boli train classifier` can be told."""
+
+from dataclasses import dataclass, field
+
+from training.adapter_recipe import BaseOptions
+from training.augment import AugmentOptions
+from training.recipe import DataOptions, RunOptions, check
+
+HEADS = ("linear", "mlp", "cnn", "lstm", "attention")
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """What is trained, on what."""
+
+    heads: list[str] = field(default_factory=lambda: list(HEADS))
+    """Heads to train and compare; the best on the validation set becomes the classifier."""
+    width: int = 128
+    """Hidden width of the heads that have one."""
+    languages: list[str] = field(default_factory=lambda: ["en", "hi", "it", "pa", "te"])
+    """Classes."""
+    unknown: bool = True
+    """One more class for every other language in the data; without it such clips are left out."""
+    copies: int = 3
+    """Augmented versions of each training clip that are encoded and kept; 1 with no augmentation is the clip itself."""
+    crop: float = 0.5
+    """Share of the copies that are cut to a random part, so that short clips are known too."""
+    crop_shortest_s: float = 0.5
+    epochs: int = 12
+    """Passes over all copies, balanced over the classes."""
+    batch_clips: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    frame_weight: float = 0.5
+    """Weight of the loss over frames beside that over utterances."""
+
+    def __post_init__(self):
+        check(bool(self.heads) and set(self.heads) <= set(HEADS), "head.heads", self.heads, ", ".join(HEADS))
+        check(
+            len(set(self.languages)) == len(self.languages) > 0, "head.languages", self.languages, "each language once"
+        )
+        check(
+            "unknown" not in self.languages, "head.languages", self.languages, "languages; head.unknown adds the class"
+        )
+        check(self.copies > 0 and self.epochs > 0, "head.copies/epochs", (self.copies, self.epochs), "above 0")
+        check(0 <= self.crop <= 1, "head.crop", self.crop, "0 to 1")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return (*self.languages, "unknown") if self.unknown else tuple(self.languages)
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    base: BaseOptions = field(default_factory=BaseOptions)
+    head: HeadOptions = field(default_factory=HeadOptions)
+    export: str = ""
+    """Folder for the best head, beside the run's own copy; empty: none."""
