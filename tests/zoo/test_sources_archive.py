@@ -397,3 +397,8 @@ def test_the_advice_for_a_folder_of_pickles(home, tmp_path, boli, monkeypatch):
     monkeypatch.chdir(folder)
     assert boli(*shlex.split(pull_again)[1:])[0] == 0
     assert set(manager.find("mine").manifest.files) == {"config.json", "model.safetensors"}
+
+
+def test_names_that_no_disk_takes_are_refused(hub):
+    with pytest.raises(ModelError, match=r"a file name of 300 characters. Valid: at most 255 for each part"):
+        pull(hub, tar(model_files() | {"a" * 300: b""}))

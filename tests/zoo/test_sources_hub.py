@@ -303,3 +303,18 @@ def test_names_that_leave_the_repository_are_refused(hub):
     with pytest.raises(ModelError, match=r"The hub lists a file called '\.\./evil\.json'"):
         manager.pull(NAME)
     assert not os.path.exists(cache.home() / "staging" / "evil.json")
+
+
+def test_a_hub_library_that_was_imported_offline(hub, monkeypatch, advised):
+    """It reads the variable once, when it is imported; setting it back later does not help."""
+    import huggingface_hub.constants
+
+    hub.add(NAME, model_files())
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE was set when Python started") as refusal:
+        manager.pull(NAME)
+    variable, _, command = str(refusal.value).partition("To mend it: ")[2].partition(" ")
+    root = str(manager.CARDS.parent.parent)
+    environment = os.environ | {"PYTHONPATH": root} | dict([variable.split("=")])
+    call = [sys.executable, "-m", "zoo", *shlex.split(command)[2:]]
+    assert subprocess.run(call, env=environment, capture_output=True).returncode == 0
