@@ -8,6 +8,7 @@ import csv
 import json
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,22 @@ class Run:
             except FileExistsError:
                 continue
         raise RecipeError(f"Run folder {str(root / name)!r} could not be made", remedy="give another run.name")
+
+    @staticmethod
+    def unfinished(options: RunOptions) -> Path | None:
+        """The newest run of `options.name` under `options.root` that is not done: what a requeued job goes on with.
+
+        A run that was killed before it could write its first status.json has nothing to go on with.
+        """
+        if not options.name:
+            raise RecipeError(
+                "run.resume_latest is set and run.name is empty", remedy="give the run a name: run.name=NAME"
+            )
+        stamped = re.compile(rf"\d{{8}}-\d{{6}}_{re.escape(options.name)}(-\d+)?")
+        folders = [
+            path.parent for path in Path(options.root).glob("*/status.json") if stamped.fullmatch(path.parent.name)
+        ]
+        return max((folder for folder in folders if read_status(folder).state != "done"), default=None)
 
     @classmethod
     def resume(cls, folder: Path, options: RunOptions, active: bool = True) -> "Run":

@@ -58,12 +58,15 @@ def base(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None
 def _start(kind, train, recipe: str, overrides: list[str] | None, resume: Path | None) -> None:
     """Load the recipe and train. A job that was told to leave exits with 75 (try again)."""
     from training.recipe import load
+    from training.run import Run
     from training.signals import EXIT_PREEMPTED, Preempted
 
     given = list(overrides or [])
     if "=" in recipe:
         recipe, given = "", [recipe, *given]
     options = load(kind, resume / "config.yaml" if resume else recipe, given)
+    if resume is None and options.run.resume_latest:
+        resume = Run.unfinished(options.run)
     try:
         folder = train(options, resume)
     except Preempted as why:
