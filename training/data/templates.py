@@ -35,6 +35,19 @@ _HEADER = re.compile(r"\[(\w+)(?:\s+(\d+))?\]$")
 _SLOT = re.compile(r"\{([^{}]+)\}")
 _CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
 
+ELISIONS = {
+    "en": (
+        (re.compile(r"\ba (?=[aeiou])(?!one\b|us|uni|euro)"), "an "),
+        (re.compile(r"\ban (?![aeiou]|hour|hon)"), "a "),
+    ),
+    "it": (
+        (re.compile(r"\b(a|de|da|ne|su)l (?=[aeiouè])"), r"\1ll'"),
+        (re.compile(r"\buna (?=[aeiou])"), "un'"),
+    ),
+    "de": ((re.compile(r"\beins uhr\b"), "ein uhr"),),
+}
+"""What a word does to the one before it, and a slot cannot know."""
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -58,6 +71,8 @@ class Grammar:
             block = rng.choices(self.blocks, weights)[0][1]
             text, held_out = self._expand(rng, block, split)
             text = normalise(text, self.language)
+            for pattern, joined in ELISIONS.get(self.language, ()):
+                text = pattern.sub(joined, text)
             if text and (held_out or split_of(text) == split) and len(text.split()) <= 16:
                 return text
         raise DataError(
