@@ -12,8 +12,8 @@ import uuid
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from adapters.staging import STAGING
 
@@ -28,8 +28,7 @@ class StoreWarning(UserWarning):
     """Part of a store cannot be used; the rest can."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One version folder."""
 
     path: str

@@ -309,8 +309,8 @@ def check_fits(weights: LoraWeights, sites, base_name: str) -> None:
     strangers = [name for name in weights.sites if name not in known]
     if strangers:
         raise AdapterError(
-            f"{weights.name}: {len(strangers)} of its {len(weights.sites)} sites do not exist in {base_name}, "
-            f"such as {strangers[0]}",
+            f"{weights.name}: {len(strangers)} of {len(weights.sites)} sites do not exist in {base_name}, "
+            f"e.g. {strangers[0]}",
             valid=", ".join(sorted({site.kind for site in sites})) + " of that base model's layers",
             remedy=_other_base(weights),
         )

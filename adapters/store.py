@@ -7,6 +7,7 @@ folder, fsync, rename) and rests on no lock. `index.json` is a cache; it can be 
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -115,6 +116,7 @@ class Store:
                 remedy=f"chmod u+rx {_quoted(folder)}  (or ask its owner)",
             )
         self._index = Index(self.folder, self._created)
+        self._known: dict[str, tuple[AdapterKey, str, Path]] = {}
 
     # --- reading
 
@@ -131,18 +133,14 @@ class Store:
         variant: str | None = None,
     ) -> list[StoredAdapter]:
         """Those that match every given part, newest last."""
-        prefix = "" if base is None else base.replace("/", "--") + "/"
-        if base is not None and language is not None:
-            prefix += language + "/"
-            prefix += f"r{rank}/" if rank is not None else ""
+        wanted = (base and base.replace("/", "--"), language, None if rank is None else f"r{rank}", variant)
+        known = list(itertools.takewhile(lambda part: part is not None, wanted))
         found = []
-        for entry in self._index.entries(prefix):
-            stored = self._at(entry.path)
-            if language not in (None, stored.key.language) or rank not in (None, stored.key.rank):
-                continue
-            if variant in (None, stored.key.variant):
-                found.append((entry.created, stored.version, stored))
-        return [stored for _, _, stored in sorted(found, key=lambda item: item[:2])]
+        for entry in self._index.entries("".join(f"{part}/" for part in known)):
+            parts = entry.path.split("/")
+            if all(part is None or part == parts[i] for i, part in enumerate(wanted)):
+                found.append((entry.created, parts[-1], entry.path))
+        return [self._at(path) for _, _, path in sorted(found)]
 
     def get(self, key: AdapterKey, version: str | None = None) -> StoredAdapter:
         """One adapter, its newest version unless one is named; read from its folder, without the index."""
@@ -347,8 +345,11 @@ class Store:
             ) from error
 
     def _at(self, path: str | PurePosixPath) -> StoredAdapter:
-        path = PurePosixPath(path)
-        return StoredAdapter(AdapterKey.from_path(path), path.name, self.folder / path)
+        known = self._known.get(str(path))
+        if known is None:
+            where = PurePosixPath(path)
+            known = self._known[str(path)] = (AdapterKey.from_path(where), where.name, self.folder / where)
+        return StoredAdapter(*known)
 
     def _created(self, folder: Path) -> str:
         """For the index: when it was made; ValueError says what is wrong with it."""
