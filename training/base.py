@@ -172,6 +172,8 @@ class _Job:
 
         recipe = self.recipe
         self.model = base_model.build(recipe.model, self.tokenizer, self.languages).to(self.device)
+        if not self.cuda:
+            self.model.set_attn_implementation("eager")  # on a CPU, flash attention's backward costs twice as much
         self.ctc = CtcHead(recipe.model.width, recipe.tokenizer.size).to(self.device)
         extractor = WhisperFeatureExtractor(
             feature_size=recipe.model.mel_bins, chunk_length=recipe.model.max_duration_s
