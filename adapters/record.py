@@ -1,6 +1,7 @@
 """What is known about one adapter beside its weights: provenance, scores, checksums."""
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin
@@ -104,7 +105,7 @@ class Record:
         raise AdapterError(
             f"{where} cannot be read: {reason}",
             valid="the record that was published with the adapter",
-            remedy=f"boli adapters rm {Path(where).parent}, then publish or add the adapter again",
+            remedy=f"boli adapters rm {shlex.quote(str(Path(where).parent))}, then publish or add the adapter again",
         )
 
 
