@@ -185,7 +185,7 @@ class Run:
         if self._tensorboard:
             self._tensorboard.close()
         if self._wandb:
-            self._wandb.finish(exit_code=0 if state == "done" else 1, quiet=True)
+            self._wandb.finish(exit_code=0 if state == "done" else 1)
         for handler in list(self.logger.handlers):
             handler.close()
             self.logger.removeHandler(handler)

@@ -38,10 +38,9 @@ def history(folder: Path, key: str) -> list[float]:
 
 
 def test_learns_and_publishes(manifests, toy_folder, tmp_path):
-    chosen = recipe(
-        manifests, toy_folder, tmp_path, "fit.steps=60", "adapter.targets=[all]", "fit.learning_rate=1e-2", f"publish.store={tmp_path / 'store'}", "base.publish_as=debug",
-        f"data.test=[{manifests['valid']}]", "fit.evaluate_at_start=true",
-    )  # fmt: skip
+    options = ["fit.steps=60", "adapter.targets=[all]", "fit.learning_rate=1e-2", "fit.evaluate_at_start=true"]
+    options += [f"publish.store={tmp_path / 'store'}", "base.publish_as=debug", f"data.test=[{manifests['valid']}]"]
+    chosen = recipe(manifests, toy_folder, tmp_path, *options)
     folder = train_adapter(chosen)
     losses = history(folder, "loss")
     assert sum(losses[-3:]) / 3 < 0.93 * sum(losses[:3]) / 3

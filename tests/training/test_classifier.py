@@ -1,0 +1,95 @@
+"""`boli train classifier` on the trained toy base, whose languages hum differently."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from router.classifier import TapClassifier
+from training.classifier import train_classifier
+from training.classifier_data import _frame_labels
+from training.classifier_recipe import ClassifierRecipe
+from training.data.manifest import Record, Segment
+from training.recipe import load
+from training.run import read_status
+from zoo.errors import DataError, RecipeError
+
+RECIPE = Path("training/recipes/debug/classifier.yaml")
+
+
+def recipe(manifests, toy_folder, tmp_path, *overrides: str) -> ClassifierRecipe:
+    train, valid = manifests["mixed_train"], manifests["mixed_valid"]
+    given = [f"data.train=[{train}]", f"data.valid=[{valid}]", f"data.test=[{valid}]", f"run.root={tmp_path}"]
+    return load(ClassifierRecipe, RECIPE, [*given, f"base.name={toy_folder}", *overrides])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    import csv
+
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_five_heads(manifests, toy_folder, tmp_path):
+    from zoo.whisper import family
+
+    export = tmp_path / "export"
+    folder = train_classifier(recipe(manifests, toy_folder, tmp_path, f"export={export}", "head.epochs=4"))
+    table = rows(folder / "results.csv")
+    assert {row["head"] for row in table} == {"linear", "mlp", "cnn", "lstm", "attention", "spectrum"}
+    slices = {row["slice"] for row in table}
+    assert slices == {"all", "within corpora", "across corpora", "0 to 1 s", "1 to 3 s", "3 to 5 s", "over 5 s"}
+    best = read_status(folder).metrics["mixed_valid_balanced_accuracy"]
+    assert best > 0.8
+    counted = rows(folder / "confusion_mixed_valid.csv")
+    assert sum(int(value) for row in counted for key, value in row.items() if key != "spoken") == 60
+    assert len(rows(folder / "predictions.csv")) == 60
+    assert (folder / "confusion_mixed_valid.png").stat().st_size > 1000
+    base = family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")
+    for place in (folder / "classifier", export):
+        classifier = TapClassifier.load(place, base)
+        assert classifier.languages == ("en", "hi", "it", "pa", "te")
+        assert classifier.config.temperature > 0
+        assert str(tmp_path) not in json.dumps(classifier.config.provenance)
+
+
+def test_unknown_class(manifests, toy_folder, tmp_path):
+    chosen = recipe(
+        manifests,
+        toy_folder,
+        tmp_path,
+        "head.languages=[hi,pa]",
+        "head.unknown=true",
+        "head.heads=[linear]",
+        "head.epochs=1",
+    )
+    folder = train_classifier(chosen)
+    assert TapClassifier.load(folder / "classifier").languages == ("hi", "pa", "unknown")
+    with pytest.raises(DataError, match="has no clip in ta"):
+        train_classifier(recipe(manifests, toy_folder, tmp_path, "head.languages=[hi,ta]"))
+    with pytest.raises(RecipeError, match=r"head.heads.*Valid: linear, mlp, cnn, lstm, attention"):
+        recipe(manifests, toy_folder, tmp_path, "head.heads=[transformer]")
+
+
+def test_same_seed_same_head(manifests, toy_folder, tmp_path):
+    """A resumed job trains the heads that were not finished, and ends with the same weights."""
+    import torch
+    from safetensors.torch import load_file
+
+    options = ["head.heads=[linear,mlp]", "head.epochs=1", "augment.noise=1.0"]
+    whole = train_classifier(recipe(manifests, toy_folder, tmp_path / "a", *options))
+    again = train_classifier(recipe(manifests, toy_folder, tmp_path / "b", *options))
+    (again / "heads/mlp/classifier.json").unlink()
+    train_classifier(recipe(manifests, toy_folder, tmp_path / "b", *options), again)
+    for head in ("linear", "mlp"):
+        one, two = (load_file(run / "heads" / head / "classifier.safetensors") for run in (whole, again))
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_frame_labels_change_half_way_between_segments():
+    segments = (Segment(0.1, 1.0, "hi"), Segment(1.2, 2.0, "en"))
+    record = Record("x", Path("x.wav"), "", "hi", segments=segments)
+    labels = _frame_labels(record, 100, 0.0, 50.0, ("en", "hi"))
+    assert labels.tolist() == [1] * 55 + [0] * 45
+    assert np.array_equal(_frame_labels(record, 50, 1.0, 50.0, ("en", "hi")), [1] * 5 + [0] * 45)
