@@ -15,13 +15,22 @@ class TranscribeOptions(PolicyOptions):
     beam_size: int = 1
     """1 is greedy; more is beam search."""
     timestamps: Literal["none", "segment", "word"] = "none"
-    """Times inside a chunk: the model's own (segment), or per word by cross-attention alignment (word)."""
+    """Times inside a chunk: those the model writes (segment; only models trained to do so), or per word by aligning the
+    decoder's cross-attention (word; any Whisper model)."""
     batch_size: int = 8
     """Most chunks in one pass."""
     task: Literal["transcribe", "translate"] = "transcribe"
     """Write the language spoken, or English."""
     max_tokens: int | None = None
-    """Stop a chunk after this many tokens."""
+    """Stop a chunk after this many tokens; None: more than anybody can say in its time."""
+    ensemble: Literal["weights", "logits"] = "weights"
+    """Several adapters are mixed in one pass (weights), or each runs alone under its own language's token and their
+    distributions are averaged (logits; for comparison only)."""
+    carry_context: bool = False
+    """Give each chunk of a long recording the text before it. Chunks then run one by one; only models trained with
+    previous text profit, the embedded one was not."""
+    vad: Literal["silero", "energy"] = "silero"
+    """What finds the pauses in which long audio is cut."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -31,8 +40,23 @@ class TranscribeOptions(PolicyOptions):
             raise RoutingError(f"batch_size is {self.batch_size}", valid="1 or more")
         if self.timestamps not in ("none", "segment", "word"):
             raise RoutingError(f"timestamps is {self.timestamps!r}", valid="none, segment, word")
+        if self.ensemble not in ("weights", "logits"):
+            raise RoutingError(f"ensemble is {self.ensemble!r}", valid="weights, logits")
+        if self.ensemble == "logits" and self.timestamps == "word":
+            raise RoutingError('ensemble="logits" has no word times', valid='timestamps="none" or "segment"')
+        if self.vad not in ("silero", "energy"):
+            raise RoutingError(f"vad is {self.vad!r}", valid="silero, energy")
+        if self.task not in ("transcribe", "translate"):
+            raise RoutingError(f"task is {self.task!r}", valid="transcribe, translate")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise RoutingError(f"max_tokens is {self.max_tokens}", valid="1 or more")
 
-    def decoding(self) -> DecodeOptions:
+    def decoding(self, longest: int, previous: str = "") -> DecodeOptions:
+        """longest: tokens where no limit is set; previous: text said before."""
         return DecodeOptions(
-            self.beam_size, timestamps=self.timestamps != "none", max_tokens=self.max_tokens, task=self.task
+            self.beam_size,
+            timestamps=self.timestamps == "segment",
+            max_tokens=longest if self.max_tokens is None else self.max_tokens,
+            task=self.task,
+            previous=previous,
         )

@@ -1,9 +1,12 @@
-"""One batch through the whole way: features, lower encoder, classifier, policy, mixture, upper encoder, decoder."""
+"""One batch through the whole way: features, lower encoder, classifier, policy, mixture, upper encoder, decoder.
+
+The only place where the bank and the base meet.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -11,9 +14,13 @@ from adapters.bank import Bank, BankFull
 from adapters.mixture import Mixture
 from router.classifier import UNKNOWN, Classifier
 from router.options import TranscribeOptions
-from router.policies import Decision, adapter_weights, decide
-from zoo.interface import Hypothesis
+from router.policies import Decision, adapter_weights, decide, explained
+from zoo.errors import RoutingError
+from zoo.interface import Hidden, Hypothesis, TimedWord
 from zoo.speech import Utterance
+
+TOKENS_PER_S = 60  # nobody says more, also not in bytes of an Indic script: what is longer is a loop
+TOKENS_SPARE = 24
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,16 @@ class Passed:
     """Adapter -> weight."""
     frames: torch.Tensor | None = None
     """Log-probabilities of the languages per encoder frame `[T, L]`, real frames only."""
+    words: tuple[TimedWord, ...] = ()
+    """Where word times were asked for; seconds from the chunk's start."""
 
 
 @dataclass
 class Clock:
     """Seconds per stage, added up over the batches of one call."""
 
+    device: torch.device | None = None
+    """Where work is queued, so that a stage ends when its work has ended."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -42,6 +53,8 @@ class Clock:
         try:
             yield
         finally:
+            if self.device is not None and self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
@@ -55,15 +68,18 @@ def run(
     utterances: Sequence[Utterance],
     options: TranscribeOptions,
     clock: Clock,
+    previous: str = "",
 ) -> list[Passed]:
-    """adapters: language -> adapter name; lowest_layers: adapter name -> first encoder layer it changes.
+    """adapters: language -> adapter name; lowest_layers: adapter name -> first encoder layer it changes; previous: text
+    said before, for all of `utterances`.
 
     The lower half runs once with the bank off. Where no adapter of the mixture touches it, the upper half continues
     from the tap; else the encoder runs again from the lowest adapted layer.
     """
     with clock.stage("features"):
         features = base.features(utterances)
-    lowest = min(lowest_layers.values(), default=base.tap)
+    lowest = min((lowest_layers[name] for name in adapters.values()), default=base.tap)
+    frames = None
     if options.language is None and classifier is not None:
         with bank.off():
             with clock.stage("encode"):
@@ -72,43 +88,39 @@ def run(
             with clock.stage("classify"):
                 found = classifier(tapped)
                 probabilities = found.rows()
-                decisions = [decide(row, options) for row in probabilities]
-        frames = (
-            None
-            if found.frames is None
-            else [row[:n] for row, n in zip(found.frames, features.lengths.tolist(), strict=True)]
-        )
+        if found.frames is not None:
+            frames = [row[:n] for row, n in zip(found.frames, features.lengths.tolist(), strict=True)]
     else:
         entry = tapped = features
         probabilities = [{} for _ in utterances]
-        decisions = [decide({}, options) for _ in utterances]
-        frames = None
+    decisions = [explained(decide(row, options), adapters) for row in probabilities]
+    decoding = options.decoding(TOKENS_SPARE + int(TOKENS_PER_S * base.grid_s(utterances[0])), previous)
     rows = [adapter_weights(decision, adapters) for decision in decisions]
-    mixture = Mixture.from_rows(rows)
-    below = any(lowest_layers[name] < base.tap for name in mixture.names)
-    languages = [written_language(base, decision, row) for decision, row in zip(decisions, probabilities, strict=True)]
-    with clock.stage("swap"):
-        mixing = bank.mixing(mixture) if mixture.names else nullcontext()
-        mixing.__enter__()
-    try:
-        with clock.stage("encode"):
-            hidden = base.encode(entry if below else tapped)
-        with clock.stage("decode"):
-            hypotheses = base.decode(hidden, languages, options.decoding())
-    finally:
-        mixing.__exit__(None, None, None)
+    if options.ensemble == "logits":
+        hypotheses, words = _decode_apart(
+            base, bank, adapters, lowest_layers, (entry, tapped), decisions, probabilities, decoding, options, clock
+        )
+    else:
+        with _mixing(bank, Mixture.from_rows(rows), clock) as mixture:
+            below = any(lowest_layers[name] < base.tap for name in mixture.names)
+            with clock.stage("encode"):
+                hidden = base.encode(entry if below else tapped)
+            with clock.stage("decode"):
+                languages = written_languages(base, bank, decisions, probabilities, hidden)
+                hypotheses = base.decode(hidden, languages, decoding)
+                words = _words(base, hidden, hypotheses, options)
     return [
-        Passed(hypothesis, decision, row, weights, None if frames is None else frames[i])
+        Passed(hypothesis, decision, row, weights, None if frames is None else frames[i], words[i])
         for i, (hypothesis, decision, row, weights) in enumerate(
             zip(hypotheses, decisions, probabilities, rows, strict=True)
         )
     ]
 
 
-def run_fitting(base, bank, classifier, adapters, lowest_layers, utterances, options, clock) -> list[Passed]:
+def run_fitting(base, bank, classifier, adapters, lowest_layers, utterances, options, clock, previous=""):
     """As `run`; a batch that needs more adapters at once than the bank may hold is halved until it fits."""
     try:
-        return run(base, bank, classifier, adapters, lowest_layers, utterances, options, clock)
+        return run(base, bank, classifier, adapters, lowest_layers, utterances, options, clock, previous)
     except BankFull:
         if len(utterances) == 1:
             raise
@@ -116,13 +128,85 @@ def run_fitting(base, bank, classifier, adapters, lowest_layers, utterances, opt
         return [
             passed
             for part in (utterances[:half], utterances[half:])
-            for passed in run_fitting(base, bank, classifier, adapters, lowest_layers, part, options, clock)
+            for passed in run_fitting(base, bank, classifier, adapters, lowest_layers, part, options, clock, previous)
         ]
 
 
-def written_language(base, decision: Decision, probabilities: dict[str, float]) -> str:
-    """The language whose token the decoder is given: the decision's, else the most probable one the base can write."""
-    if decision.language != UNKNOWN:
-        return decision.language
-    known = [language for language in probabilities if language in base.languages]
-    return known[0] if known else base.languages[0]
+def _decode_apart(base, bank, adapters, lowest_layers, states, decisions, probabilities, decoding, options, clock):
+    """`ensemble="logits"`: each language of a decision runs through its own adapter, under its own language token, and
+    the decoders' distributions are averaged step by step by the decision's shares.
+
+    The members of a clip lie side by side as rows, one-hot in the mixture. A language the base has no token for is left
+    out. Returns hypotheses, and no words.
+    """
+    if not hasattr(base, "decode_ensemble"):
+        raise RoutingError(f"{base.card.name} cannot mix distributions", valid='ensemble="weights"')
+    entry, tapped = states
+    alone = written_languages(base, bank, decisions, probabilities, None)
+    members = [
+        {language: share for language, share in decision.shares.items() if language in base.languages and share > 0}
+        or {language: 1.0}
+        for decision, language in zip(decisions, alone, strict=True)
+    ]
+    count = max(map(len, members))
+    weights = torch.zeros(len(members), count)
+    languages: list[str] = []
+    rows: list[dict[str, float]] = []
+    for i, shares in enumerate(members):
+        chosen = [*shares.items(), *[(next(iter(shares)), 0.0)] * (count - len(shares))]
+        for k, (language, share) in enumerate(chosen):
+            weights[i, k] = share / sum(shares.values())
+            languages.append(language)
+            rows.append({adapters[language]: 1.0} if language in adapters and decisions[i].shares else {})
+    index = torch.arange(len(members), device=base.device).repeat_interleave(count)
+    with _mixing(bank, Mixture.from_rows(rows), clock) as mixture:
+        below = any(lowest_layers[name] < base.tap for name in mixture.names)
+        with clock.stage("encode"):
+            hidden = base.encode(_spread(entry if below else tapped, index))
+        with clock.stage("decode"):
+            hypotheses = base.decode_ensemble(hidden, languages, weights, decoding)
+    return hypotheses, [()] * len(hypotheses)
+
+
+def _spread(states, index: torch.Tensor):
+    """Features or Hidden whose row i is row `index[i]`."""
+    return replace(states, values=states.values[index], lengths=states.lengths[index])
+
+
+@contextmanager
+def _mixing(bank: Bank, mixture: Mixture, clock: Clock) -> Iterator[Mixture]:
+    """Inside the block the base runs under `mixture`; bringing its adapters in is timed as `swap`."""
+    mixing = bank.mixing(mixture) if mixture.names else nullcontext()
+    with clock.stage("swap"):
+        mixing.__enter__()
+    try:
+        yield mixture
+    finally:
+        mixing.__exit__(None, None, None)
+
+
+def _words(base, hidden: Hidden, hypotheses: list[Hypothesis], options: TranscribeOptions):
+    if options.timestamps != "word":
+        return [()] * len(hypotheses)
+    if not hasattr(base, "align_words"):
+        raise RoutingError(f"{base.card.name} cannot align words", valid='timestamps="none", "segment"')
+    return base.align_words(hidden, hypotheses)
+
+
+def written_languages(
+    base, bank: Bank, decisions: list[Decision], probabilities: list[dict[str, float]], hidden: Hidden | None
+) -> list[str]:
+    """The language whose token the decoder is given: the decision's; where that is unknown, what the base itself
+    detects in `hidden`, else the most probable language it can write."""
+    languages = []
+    for decision, row in zip(decisions, probabilities, strict=True):
+        known = [language for language in row if language in base.languages]
+        languages.append(decision.language if decision.language != UNKNOWN else (known or base.languages)[0])
+    unknown = [i for i, decision in enumerate(decisions) if decision.language == UNKNOWN]
+    if unknown and hidden is not None and hasattr(base, "detect_language"):
+        index = torch.tensor(unknown, device=hidden.values.device)
+        with bank.off():
+            best = base.detect_language(_spread(hidden, index)).argmax(dim=1)
+        for i, k in zip(unknown, best.tolist(), strict=True):
+            languages[i] = base.languages[k]
+    return languages

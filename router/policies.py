@@ -3,8 +3,8 @@
 A new policy is a function and one line in `POLICIES`.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from router.classifier import UNKNOWN
 from zoo.errors import RoutingError
@@ -147,6 +147,10 @@ def adapter_weights(decision: Decision, adapters: Mapping[str, str]) -> dict[str
     }
 
 
-def served(languages: Collection[str], adapters: Mapping[str, str]) -> list[str]:
-    """Those languages that have an adapter."""
-    return [language for language in languages if language in adapters]
+def explained(decision: Decision, adapters: Mapping[str, str]) -> Decision:
+    """The decision, whose reason also says which of its languages the base serves alone."""
+    alone = [language for language in decision.shares if language not in adapters]
+    if not alone:
+        return decision
+    share = "the base alone" if len(alone) == len(decision.shares) else "their share is the base's"
+    return replace(decision, reason=f"{decision.reason}; no adapter for {', '.join(alone)}: {share}")

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import fields, replace
@@ -11,17 +12,21 @@ import numpy as np
 
 from adapters.bank import Bank
 from adapters.store import Store, StoredAdapter
-from router.chunks import Chunk, cut
-from router.classifier import UNKNOWN, Classifier
+from router.assembling import Part, assemble
+from router.chunks import Chunk, Recording
+from router.classifier import Classifier
 from router.fleet import choose
 from router.options import TranscribeOptions
 from router.passes import Clock, Passed, run_fitting
-from router.transcript import Segment, Transcript
+from router.transcript import Transcript
+from router.vad import voice_activity
 from zoo import audio
-from zoo.errors import BoliError, RoutingError
+from zoo.errors import AudioError, BoliError, RoutingError
 from zoo.speech import SAMPLE_RATE, Utterance
 
-SILENCE_PEAK = 1e-4  # a recording that never exceeds this (-80 dBFS) holds nothing to hear
+WINDOW_BATCHES = 4  # batches of chunks that are read before they are passed, to find some of like length
+BLOCK_SAMPLES = int(audio.BLOCK_S * SAMPLE_RATE)
+CONTEXT_CHARACTERS = 500  # of the text before, where it is carried over
 
 
 class Router:
@@ -84,18 +89,30 @@ class Router:
     @overload
     def transcribe(self, inputs: Iterable[Any], rate: int | None = None, **options) -> Iterator[Transcript]: ...
 
-    def transcribe(self, inputs, rate=None, *, on_error: Literal["raise", "return"] = "raise", **options):
+    def transcribe(
+        self, inputs, rate=None, *, on_error: Literal["raise", "return"] = "raise", progress: bool = False, **options
+    ):
         """What is said in `inputs`.
 
         inputs: a path, the bytes of a file, an open binary file, or an array or tensor (with `rate`, its sample rate in
-        Hz; 16,000 where none is given): a Transcript. A list or iterator of these: a generator of Transcripts in order.
+        Hz; 16,000 where none is given): a Transcript. A list or iterator of these: a generator of Transcripts in order,
+        which reads ahead a few batches and batches recordings of like length together. Recordings may be of any length:
+        memory does not grow with them.
+        on_error: in a list, `return` puts the error of a bad input in its place and goes on; `raise` first gives out
+        what stood before it. progress: show a bar on standard error.
         options: the fields of `TranscribeOptions`; they replace the router's own for this call.
-        on_error: in a list, `return` puts the error of a bad input in its place and goes on.
         """
         chosen = self._options(options)
+        if on_error not in ("raise", "return"):
+            raise RoutingError(f"on_error is {on_error!r}", valid="raise, return")
         if is_single(inputs):
-            return next(self._transcribe_all([inputs], rate, chosen, on_error="raise"))
-        return self._transcribe_all(inputs, rate, chosen, on_error)
+            return next(self._transcribe_all([inputs], rate, chosen, "raise", progress))
+        if not isinstance(inputs, Iterable):
+            raise AudioError(
+                f"The input is a {type(inputs).__name__}",
+                valid="a path, bytes, an open binary file, an array or tensor, or a list or iterator of these",
+            )
+        return self._transcribe_all(inputs, rate, chosen, on_error, progress)
 
     def _options(self, changes: dict[str, Any]) -> TranscribeOptions:
         known = {f.name for f in fields(TranscribeOptions)}
@@ -115,120 +132,141 @@ class Router:
         return options
 
     def _transcribe_all(
-        self, inputs: Iterable[Any], rate, options: TranscribeOptions, on_error: str
-    ) -> Iterator[Transcript]:
-        window: list[tuple[str, np.ndarray | BoliError, float]] = []
-        for i, item in enumerate(inputs):
-            window.append(self._heard(item, rate, i, on_error))
-            if len(window) >= 4 * options.batch_size:
-                yield from self._transcribe_window(window, options)
-                window = []
-        if window:
-            yield from self._transcribe_window(window, options)
+        self, inputs: Iterable[Any], rate, options: TranscribeOptions, on_error: str, progress: bool
+    ) -> Iterator[Any]:
+        """Reads recordings in order, passes their chunks in windows of a few batches, and gives each recording out as
+        soon as it and all before it are done."""
+        pending: deque[_Heard] = deque()
+        waiting: list[tuple[_Heard, Chunk]] = []
+        bar = _bar(inputs) if progress else None
+        for position, item in enumerate(inputs):
+            heard = _Heard(str(item) if isinstance(item, str | os.PathLike) else f"input {position}")
+            try:
+                for chunk in heard.read(self._blocks(item, rate, heard.name), self.base.max_duration_s, options.vad):
+                    if not pending or pending[-1] is not heard:
+                        pending.append(heard)
+                    waiting.append((heard, chunk))
+                    if len(waiting) >= WINDOW_BATCHES * options.batch_size:
+                        self._pass(waiting, options)
+                        waiting = []
+                        yield from _done(pending, bar)
+            except BoliError as error:
+                waiting = [(owner, chunk) for owner, chunk in waiting if owner is not heard]
+                if on_error == "raise":
+                    self._pass(waiting, options)
+                    yield from _done(pending, bar)
+                    raise
+                heard.error = error
+            if not pending or pending[-1] is not heard:
+                pending.append(heard)
+            heard.complete = True
+        self._pass(waiting, options)
+        yield from _done(pending, bar)
+        if bar is not None:
+            bar.close()
 
-    def _heard(self, item, rate, position: int, on_error: str) -> tuple[str, "np.ndarray | BoliError", float]:
-        start = time.perf_counter()
-        name = str(item) if isinstance(item, str | os.PathLike) else f"input {position}"
-        try:
-            sound = audio.from_array(item, rate, name) if is_samples(item) else audio.decode(item, name)
-        except BoliError as error:
-            if on_error == "raise":
-                raise
-            return name, error, 0.0
-        return name, sound, time.perf_counter() - start
+    def _blocks(self, item, rate, name: str) -> Iterator[np.ndarray]:
+        if is_samples(item):
+            sound = audio.from_array(item, rate, name)
+            yield from (sound[start : start + BLOCK_SAMPLES] for start in range(0, len(sound), BLOCK_SAMPLES))
+        else:
+            yield from audio.stream(item, name=name)
 
-    def _transcribe_window(self, window, options: TranscribeOptions) -> Iterator[Any]:
-        """Chunks of all recordings, batched by equal grid; then each recording put together again, in order."""
-        clock = Clock()
-        started = time.perf_counter()
-        chunks: list[tuple[int, Chunk, Utterance]] = []
-        for i, (name, sound, _) in enumerate(window):
-            if isinstance(sound, BoliError) or float(np.abs(sound).max()) < SILENCE_PEAK:
-                continue
-            for chunk in cut(sound, self.base.max_duration_s):
-                chunks.append((i, chunk, Utterance(chunk.audio, name)))
-        passed: dict[int, Passed] = {}
-        for group in self._batches([utterance for _, _, utterance in chunks], options.batch_size):
-            batch = [chunks[j][2] for j in group]
-            results = run_fitting(
-                self.base, self.bank, self.classifier, self.adapters, self._lowest, batch, options, clock
+    def _pass(self, waiting: "list[tuple[_Heard, Chunk]]", options: TranscribeOptions) -> None:
+        """Pass every chunk, batched by equal grid; each goes back to its recording."""
+        utterances = [Utterance(chunk.audio, heard.name) for heard, chunk in waiting]
+        results: dict[int, Passed] = {}
+        for group in self._batches(utterances, options):
+            clock = Clock(self.base.device)
+            start = time.perf_counter()
+            previous = waiting[group[0]][0].text_before(CONTEXT_CHARACTERS) if options.carry_context else ""
+            passed = run_fitting(
+                self.base,
+                self.bank,
+                self.classifier,
+                self.adapters,
+                self._lowest,
+                [utterances[j] for j in group],
+                options,
+                clock,
+                previous,
             )
-            passed.update(zip(group, results, strict=True))
-        elapsed = time.perf_counter() - started
-        total_s = sum(len(utterance.audio) for _, _, utterance in chunks) / SAMPLE_RATE
-        for i, (name, sound, read_s) in enumerate(window):
-            if isinstance(sound, BoliError):
-                yield sound
-                continue
-            mine = [(chunk, passed[j]) for j, (owner, chunk, _) in enumerate(chunks) if owner == i]
-            share = len(sound) / SAMPLE_RATE / total_s if mine and total_s else 0.0
-            timings = {
-                "decode_audio": read_s,
-                **{stage: s * share for stage, s in clock.seconds.items()},
-                "total": read_s + elapsed * share,
-            }
-            yield assemble(name, len(sound) / SAMPLE_RATE, mine, timings)
+            clock.seconds["total"] = time.perf_counter() - start
+            for j, result in zip(group, passed, strict=True):
+                results[j] = result
+                waiting[j][0].spend(clock.seconds, 1 / len(group))
+                if options.carry_context:
+                    waiting[j][0].add(waiting[j][1], result)
+        if not options.carry_context:
+            for j, (heard, chunk) in enumerate(waiting):
+                heard.add(chunk, results[j])
 
-    def _batches(self, utterances: list[Utterance], batch_size: int) -> Iterator[list[int]]:
-        """Positions of utterances of equal grid, at most `batch_size` together."""
+    def _batches(self, utterances: list[Utterance], options: TranscribeOptions) -> Iterator[list[int]]:
+        """Positions of utterances of equal grid, at most `batch_size` together; one by one in order where each needs
+        the text before it."""
+        if options.carry_context:
+            yield from ([j] for j in range(len(utterances)))
+            return
         by_grid: dict[float, list[int]] = {}
         for j, utterance in enumerate(utterances):
             by_grid.setdefault(self.base.grid_s(utterance), []).append(j)
         for _, members in sorted(by_grid.items()):
-            for start in range(0, len(members), batch_size):
-                yield members[start : start + batch_size]
+            for start in range(0, len(members), options.batch_size):
+                yield members[start : start + options.batch_size]
 
 
-def assemble(name: str, duration_s: float, chunks: list[tuple[Chunk, Passed]], timings: dict[str, float]) -> Transcript:
-    """Segments in order; the language that was spoken longest is the recording's."""
-    segments: list[Segment] = []
-    probabilities: dict[str, float] = {}
-    spoken: dict[str, float] = {}
-    for chunk, passed in chunks:
-        length = chunk.end_s - chunk.start_s
-        language = passed.decision.language
-        row = passed.probabilities or {language: 1.0}
-        for tag, p in row.items():
-            probabilities[tag] = probabilities.get(tag, 0.0) + p * length
-        spoken[language] = spoken.get(language, 0.0) + length
-        segments += _segments(chunk, passed, row.get(language, 0.0))
-    total = sum(spoken.values())
-    language = max(spoken, key=lambda tag: spoken[tag]) if spoken else UNKNOWN
-    probabilities = {tag: p / total for tag, p in sorted(probabilities.items(), key=lambda item: -item[1])}
-    return Transcript(
-        text=" ".join(segment.text for segment in segments if segment.text),
-        language=language,
-        language_probability=probabilities.get(language, 0.0),
-        probabilities=probabilities,
-        segments=tuple(segments),
-        duration=duration_s,
-        timings=timings,
-        source=name,
-    )
+class _Heard:
+    """One input on its way to a Transcript."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.recording: Recording | None = None
+        self.parts: list[Part] = []
+        self.timings: dict[str, float] = {"decode_audio": 0.0}
+        self.error: BoliError | None = None
+        self.complete = False
+
+    def read(self, blocks: Iterator[np.ndarray], longest_s: float, vad: str) -> Iterator[Chunk]:
+        """Its chunks; the time that reading and cutting took is kept."""
+        self.recording = Recording(blocks, longest_s, lambda: voice_activity(vad))
+        chunks = self.recording.chunks()
+        while True:
+            start = time.perf_counter()
+            chunk = next(chunks, None)
+            self.spend({"decode_audio": time.perf_counter() - start, "total": time.perf_counter() - start}, 1.0)
+            if chunk is None:
+                return
+            yield chunk
+
+    def spend(self, seconds: dict[str, float], share: float) -> None:
+        for stage, s in seconds.items():
+            self.timings[stage] = self.timings.get(stage, 0.0) + s * share
+
+    def add(self, chunk: Chunk, passed: Passed) -> None:
+        self.parts.append(Part(chunk.start_s, chunk.end_s, passed))
+
+    def text_before(self, characters: int) -> str:
+        return " ".join(part.passed.hypothesis.text for part in self.parts[-3:])[-characters:]
+
+    def result(self) -> "Transcript | BoliError":
+        if self.error is not None:
+            return self.error
+        return assemble(self.name, self.recording.duration_s, self.parts, self.timings)
 
 
-def _segments(chunk: Chunk, passed: Passed, probability: float) -> list[Segment]:
-    hypothesis, decision = passed.hypothesis, passed.decision
-    mean = hypothesis.log_probability / max(1, len(hypothesis.tokens) + 1)
-    common = {
-        "language": decision.language,
-        "probability": probability,
-        "weights": passed.weights,
-        "reason": decision.reason,
-        "avg_logprob": mean,
-    }
-    if not hypothesis.pieces:
-        return [Segment(chunk.start_s, chunk.end_s, hypothesis.text, tokens=hypothesis.tokens, **common)]
-    return [
-        Segment(
-            chunk.start_s + piece.start_s,
-            min(chunk.start_s + piece.end_s, chunk.end_s),
-            piece.text,
-            tokens=piece.tokens,
-            **common,
-        )
-        for piece in hypothesis.pieces
-    ]
+def _done(pending: "deque[_Heard]", bar) -> "Iterator[Transcript | BoliError]":
+    """Give out, in order, the recordings that are read to their end; all their chunks have been passed."""
+    while pending and pending[0].complete:
+        heard = pending.popleft()
+        if bar is not None:
+            bar.update()
+        yield heard.result()
+
+
+def _bar(inputs: Iterable[Any]):
+    from tqdm import tqdm
+
+    return tqdm(total=len(inputs) if hasattr(inputs, "__len__") else None, unit="recording", smoothing=0.1)
 
 
 def is_samples(item: Any) -> bool:

@@ -1,5 +1,6 @@
 """The result of a transcription."""
 
+import zlib
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,6 +31,14 @@ class Segment:
     avg_logprob: float = 0.0
     """Mean log-probability per token."""
     words: tuple[Word, ...] = ()
+    seek: int = 0
+    """Where the pass that wrote it began, in hundredths of a second, as openai/whisper counts."""
+
+    @property
+    def compression_ratio(self) -> float:
+        """Bytes of the text against its deflated bytes; above 2.4 it likely repeats itself on end."""
+        content = self.text.encode()
+        return len(content) / len(zlib.compress(content)) if content else 0.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,38 @@ class Transcript:
     source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with openai/whisper's field names where it has them, plus ours."""
-        data = asdict(self)
-        data["segments"] = [{"id": i, **segment} for i, segment in enumerate(data["segments"])]
-        return data
+        """JSON-ready: openai/whisper's fields (`text`, `segments`, `language`; in a segment `id, seek, start, end,
+        text, tokens, temperature, avg_logprob, compression_ratio, no_speech_prob` and, where asked for, `words`), then
+        ours. `temperature` is always 0, and so is `no_speech_prob`: silence never reaches the decoder."""
+        return {
+            "text": self.text,
+            "segments": [_segment(i, segment) for i, segment in enumerate(self.segments)],
+            "language": self.language,
+            "language_probability": self.language_probability,
+            "probabilities": self.probabilities,
+            "duration": self.duration,
+            "timings": self.timings,
+            "source": self.source,
+        }
+
+
+def _segment(number: int, segment: Segment) -> dict[str, Any]:
+    data = {
+        "id": number,
+        "seek": segment.seek,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": list(segment.tokens),
+        "temperature": 0.0,
+        "avg_logprob": segment.avg_logprob,
+        "compression_ratio": segment.compression_ratio,
+        "no_speech_prob": 0.0,
+        "language": segment.language,
+        "probability": segment.probability,
+        "weights": segment.weights,
+        "reason": segment.reason,
+    }
+    if segment.words:
+        data["words"] = [asdict(word) for word in segment.words]
+    return data

@@ -85,6 +85,19 @@ class DecodeOptions:
     """Stop after this many new tokens; None: the family's own limit for the clip's length."""
     task: Literal["transcribe", "translate"] = "transcribe"
     """Write the language spoken, or English."""
+    previous: str = ""
+    """What was said before, given to the decoder as context (families that have a token for it)."""
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word, with the space before it, and when it was said, in seconds from the clip's start."""
+
+    word: str
+    start_s: float
+    end_s: float
+    probability: float
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Progress of long copies and downloads: silent for programs, bars on stderr for people."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -68,3 +70,17 @@ class Bars:
             self._console.print(text, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def quiet_bars() -> Iterator[None]:
+    """transformers shows bars of its own for loads and saves that take no time; inside this block it does not."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -54,3 +54,36 @@ def moved(index: "torch.Tensor") -> None:
     """Say that the rows were moved: new row i is old row `index[i]`."""
     for follower in _followers.get():
         follower.select(index)
+
+
+def members_of(index: "torch.Tensor", size: int) -> "torch.Tensor":
+    """int64 `[n]` -> `[n * size]`: the rows `i * size ... i * size + size - 1` for each i of `index`."""
+    import torch
+
+    return (index[:, None] * size + torch.arange(size, device=index.device)).reshape(-1)
+
+
+@contextmanager
+def in_groups(size: int) -> Iterator[None]:
+    """Inside this block a search's row stands for `size` neighbouring rows of every follower."""
+    token = _followers.set(tuple(_Grouped(follower, size) for follower in _followers.get()))
+    try:
+        yield
+    finally:
+        _followers.reset(token)
+
+
+class _Grouped:
+    """A follower with `size` rows for each row of the search."""
+
+    def __init__(self, follower: Follower, size: int):
+        self.follower, self.size = follower, size
+
+    def select(self, index: "torch.Tensor") -> None:
+        self.follower.select(members_of(index, self.size))
+
+    def snapshot(self) -> Any:
+        return self.follower.snapshot()
+
+    def restore(self, state: Any) -> None:
+        self.follower.restore(state)

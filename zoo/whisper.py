@@ -4,6 +4,7 @@ The encoder runs in two halves around the tap; context `30s` pads every clip to 
 `dynamic` to the next point of the card's grid, with the positions sliced.
 """
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -14,11 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from zoo import rows
 from zoo.card import Card
+from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
 from zoo.fingerprint import tokenizer_sha256, weights_sha256
-from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site
-from zoo.search import beam, greedy
+from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site, TimedWord
+from zoo.progress import quiet_bars
+from zoo.search import Found, Stepper, beam, greedy
 from zoo.speech import SAMPLE_RATE, Utterance
 from zoo.whisper_decoder import WhisperStepper
 
@@ -147,15 +151,20 @@ class WhisperBase:
     def prompt(self, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> torch.Tensor:
         """int64 `[B, P]`: start of transcript, language, task, and no-timestamps where none are wanted."""
         config = self.module.generation_config
-        rows = []
+        prompts = []
+        before: list[int] = []
+        if options.previous:
+            said = self.tokenizer(" " + options.previous.strip(), add_special_tokens=False)["input_ids"]
+            most = self.module.config.max_target_positions // 2 - 1
+            before = [self.tokenizer.convert_tokens_to_ids("<|startofprev|>"), *said[-most:]]
         for language in languages:
-            row = [config.decoder_start_token_id]
+            row = [*before, config.decoder_start_token_id]
             if self._language_ids:
                 row += [self.language_id(language), config.task_to_id[options.task]]
             if not options.timestamps:
                 row.append(config.no_timestamps_token_id)
-            rows.append(row)
-        return torch.tensor(rows, device=self.device)
+            prompts.append(row)
+        return torch.tensor(prompts, device=self.device)
 
     def language_id(self, language: str) -> int:
         """Token of a BCP-47 tag; a region falls back to its language (`hi-IN` to `hi`)."""
@@ -180,17 +189,61 @@ class WhisperBase:
             raise ModelError(
                 f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip"
             )
-        module, config = self.module, self.module.generation_config
+        prompt, limit = self._prompt_and_limit(languages, options)
+        stepper = WhisperStepper(self.module.model.decoder, self.module.proj_out, hidden.values, prompt, limit)
+        found = self._search(stepper, prompt, limit, options)
+        return self._hypotheses(found, languages, hidden, options)
+
+    @torch.inference_mode()
+    def decode_ensemble(
+        self,
+        hidden: Hidden,
+        languages: Sequence[str],
+        weights: torch.Tensor,
+        options: DecodeOptions = DecodeOptions(),
+    ) -> list[Hypothesis]:
+        """One hypothesis per clip, written by several members together (zoo/ensemble.py).
+
+        weights: `[clips, members]`, rows summing to one. hidden and languages: `clips * members` rows, clip by clip;
+        each member has its own language token. The hypothesis bears the language of the weightiest.
+        """
+        members = weights.shape[1]
+        prompt, limit = self._prompt_and_limit(languages, options)
+        stepper = WhisperStepper(self.module.model.decoder, self.module.proj_out, hidden.values, prompt, limit)
+        firsts = torch.arange(weights.shape[0], device=self.device) * members + weights.argmax(dim=1).to(self.device)
+        with rows.in_groups(members):
+            mixed = EnsembleStepper(stepper, weights.to(self.device))
+            found = self._search(mixed, prompt[firsts], limit, options)
+        first_hidden = Hidden(hidden.values[firsts], hidden.lengths[firsts], hidden.layer, hidden.done)
+        return self._hypotheses(found, [languages[i] for i in firsts.tolist()], first_hidden, options)
+
+    @torch.inference_mode()
+    def align_words(self, hidden: Hidden, hypotheses: Sequence[Hypothesis]) -> list[tuple[TimedWord, ...]]:
+        """When each word of each hypothesis was said. hidden: what it was decoded from."""
+        from zoo.whisper_words import align
+
+        return align(self, hidden, self.prompt([h.language for h in hypotheses]), hypotheses)
+
+    @property
+    def end_token(self) -> int:
+        """End of text; text tokens lie below it."""
+        end = self.module.generation_config.eos_token_id
+        return end if isinstance(end, int) else end[0]
+
+    def _prompt_and_limit(self, languages: Sequence[str], options: DecodeOptions) -> tuple[torch.Tensor, int]:
         prompt = self.prompt(languages, options)
-        room = module.config.max_target_positions - prompt.shape[1]
-        limit = room if options.max_tokens is None else min(options.max_tokens, room)
-        stepper = WhisperStepper(module.model.decoder, module.proj_out, hidden.values, prompt, limit)
+        room = self.module.config.max_target_positions - prompt.shape[1]
+        return prompt, room if options.max_tokens is None else min(options.max_tokens, room)
+
+    def _search(self, stepper: Stepper, prompt: torch.Tensor, limit: int, options: DecodeOptions) -> list[Found]:
         processors = self._processors[options.timestamps](prompt.shape[1])
-        end = config.eos_token_id if isinstance(config.eos_token_id, int) else config.eos_token_id[0]
         if options.beam_size > 1:
-            found = beam(stepper, prompt, end, limit, options.beam_size, options.length_penalty, processors)
-        else:
-            found = greedy(stepper, prompt, end, limit, processors)
+            return beam(stepper, prompt, self.end_token, limit, options.beam_size, options.length_penalty, processors)
+        return greedy(stepper, prompt, self.end_token, limit, processors)
+
+    def _hypotheses(
+        self, found: Sequence[Found], languages: Sequence[str], hidden: Hidden, options: DecodeOptions
+    ) -> list[Hypothesis]:
         return [
             Hypothesis(
                 text=self.tokenizer.decode(f.tokens, skip_special_tokens=True).strip(),
@@ -313,12 +366,10 @@ class WhisperFamily:
 
     def matches(self, folder: Path) -> bool:
         config = folder / "config.json"
-        return config.is_file() and '"whisper"' in config.read_text(encoding="utf-8")
+        return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "whisper"
 
     def card(self, folder: Path, name: str) -> Card:
         """Describe a local folder."""
-        import json
-
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         layers = config["encoder_layers"]
         languages: tuple[str, ...] = ()
@@ -378,9 +429,10 @@ class WhisperFamily:
             )
             options["device_map"] = {"": device}
         try:
-            module, info = WhisperForConditionalGeneration.from_pretrained(
-                str(folder), output_loading_info=True, **options
-            )
+            with quiet_bars():
+                module, info = WhisperForConditionalGeneration.from_pretrained(
+                    str(folder), output_loading_info=True, **options
+                )
             tokenizer = WhisperTokenizer.from_pretrained(str(folder), local_files_only=True)
             extractor = WhisperFeatureExtractor.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, RuntimeError) as error:

@@ -14,10 +14,20 @@ class WhisperStepper:
     """Implements `zoo.search.Stepper` for one batch.
 
     decoder: transformers' WhisperDecoder; head: hidden -> logits; states: encoder output `[B, T, d]`;
-    prompt: int64 `[B, P]`; limit: most new tokens.
+    prompt: int64 `[B, P]`; limit: most new tokens; watch: keep the cross-attention's scores in `watched`, one
+    `[B, heads, P, T]` a layer, before the softmax.
     """
 
-    def __init__(self, decoder: nn.Module, head: nn.Module, states: torch.Tensor, prompt: torch.Tensor, limit: int):
+    def __init__(
+        self,
+        decoder: nn.Module,
+        head: nn.Module,
+        states: torch.Tensor,
+        prompt: torch.Tensor,
+        limit: int,
+        *,
+        watch: bool = False,
+    ):
         self.decoder, self.head, self.prompt = decoder, head, prompt
         self.states: torch.Tensor | None = states
         self.capacity = prompt.shape[1] + limit
@@ -26,6 +36,7 @@ class WhisperStepper:
         self.values: list[torch.Tensor] = []
         self.cross_keys: list[torch.Tensor] = []
         self.cross_values: list[torch.Tensor] = []
+        self.watched: list[torch.Tensor] | None = [] if watch else None
 
     def start(self) -> torch.Tensor:
         states, self.states = self.states, None
@@ -67,6 +78,8 @@ class WhisperStepper:
             x = x + attention.out_proj(_joined(y))
             attention = layer.encoder_attn
             query = _heads(attention.q_proj(layer.encoder_attn_layer_norm(x)), attention)
+            if self.watched is not None:
+                self.watched.append(query @ self.cross_keys[i].transpose(2, 3) * attention.scaling)
             y = F.scaled_dot_product_attention(query, self.cross_keys[i], self.cross_values[i], scale=attention.scaling)
             x = x + attention.out_proj(_joined(y))
             x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
