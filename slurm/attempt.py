@@ -64,13 +64,20 @@ def find_status(folder):
 
 
 def is_finished(folder, fingerprint):
-    """Whether this very task (same fingerprint) is done."""
-    status = find_status(folder)
-    return (
-        status is not None
-        and read_json(folder / "task.json").get("fingerprint") == fingerprint
-        and read_json(status).get("state") == "done"
-    )
+    """Whether this very task (same fingerprint) is done.
+
+    A status.json that says so is not enough while the attempt is open: of several commands, or several ranks, one may
+    have ended before the others. Only a single command with a single status.json is believed (its node may have been
+    lost while it was tidying up).
+    """
+    task = read_json(folder / "task.json")
+    path = find_status(folder)
+    if task.get("fingerprint") != fingerprint or path is None or read_json(path).get("state") != "done":
+        return False
+    if "ended" in (task.get("attempts") or [{}])[-1]:
+        return True
+    several = len(list(folder.glob("status.json")) + list(folder.glob("*/status.json"))) > 1
+    return not several and not re.search(r"[;&|]", task.get("command", ""))
 
 
 def now():

@@ -76,6 +76,7 @@ def _print(renderable) -> None:
 def plan(study: StudyFile, site: SiteFile = None, only: Only = None) -> None:
     """Show what would be submitted and write the scripts to read; nothing is submitted."""
     from slurm import submission, table
+    from slurm.task import unused_values
 
     picture = _look(study, site)
     chosen = [state.task for state in _chosen(picture, only, ("planned", "preempted"))]
@@ -83,6 +84,9 @@ def plan(study: StudyFile, site: SiteFile = None, only: Only = None) -> None:
     print(f"{picture.study.name}: {picture.study.title or f'{len(picture.study.phases)} phases'}\n")
     _print(table.plan(picture, result.arrays, result.tasks))
     _say_skipped(result, picture)
+    for name, phase in picture.study.phases.items():
+        for value in unused_values(phase):
+            print(f"\nwarning: phase {name!r} has {value!r} in its grid, but not in its command")
     for word in sorted({state.task.command.split()[0] for state in picture.tasks}):
         if "=" not in word and not shutil.which(word, path=f"{Path(picture.site.python).parent}:{_path()}"):
             print(f"\nwarning: {word!r} is not found on this machine; the jobs will need it on their PATH"

@@ -10,9 +10,9 @@ LAUNCHERS = ("plain", "torchrun")
 
 @dataclass(frozen=True)
 class Resources:
-    time: str
+    time: str | int  # (a bare number is refused, with what is valid)
     """Time limit: `12h`, `90m`, `2d`, `12:00:00` or `2-00:00:00`. A job that reaches it checkpoints and is requeued."""
-    memory: str
+    memory: str | int
     """Main memory per node: `32G`, `500M`."""
     gpus: int = 1
     """GPUs per node; 0 for none."""
@@ -49,7 +49,7 @@ class Resources:
         return (self.gpus, self.cpus, self.nodes, self.partition, self.launch)
 
 
-def seconds(time: str) -> int:
+def seconds(time: str | int) -> int:
     """`12h`, `90m`, `2d`, `HH:MM:SS`, `D-HH:MM:SS` in seconds."""
     time = str(time)
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", time):
@@ -70,7 +70,7 @@ def slurm_time(duration_s: int) -> str:
     return f"{days}-{clock}" if days else clock
 
 
-def megabytes(memory: str) -> int:
+def megabytes(memory: str | int) -> int:
     """`32G`, `32GB`, `500M`, `1T` in binary megabytes."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT])i?B?", str(memory))
     if not match or float(match[1]) <= 0:

@@ -104,7 +104,7 @@ def squeue() -> dict[str, Job]:
     """All of the user's jobs that the controller still knows, finished ones included (for MinJobAge), by id."""
     layout = "JobArrayID:40,State:20,Reason:40,exit_code:12,NodeList:80,Name:128"
     widths = [int(column.split(":")[1]) for column in layout.split(",")]
-    answer = call(["squeue", "--noheader", "--array", "--me", "--states=all", f"--Format={layout}"], patience_s=30)
+    answer = call(["squeue", "--noheader", "--array", "--me", "--states=all", f"--Format={layout}"])
     jobs = {}
     for line in answer.splitlines():
         values, start = [], 0

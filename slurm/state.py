@@ -43,9 +43,10 @@ class TaskState:
 
     @property
     def wer(self) -> float | None:
-        """The newest word error rate among the metrics, a share of 1; None where there is none."""
+        """The newest word error rate among the metrics, a share of 1 (not the best so far); None without one."""
         for name, value in reversed(self.metrics.items()):
-            if name.lower().replace("/", "_").split("_")[-1] == "wer" and isinstance(value, int | float):
+            words = name.lower().replace("/", "_").split("_")
+            if words[-1] == "wer" and words[0] != "best" and isinstance(value, int | float):
                 return float(value)
         return None
 
@@ -91,8 +92,13 @@ def look(study: Study, site: Site) -> Picture:
             jobs = {}
     # without any answer from SLURM, a job that was submitted is taken to be where its status file left it
     known = not remarks or bool(jobs)
-    states = [with_job(first[t.id], asked[t.id], jobs.get(asked[t.id]), known, study.name) for t in tasks]
+    states = [with_job(first[t.id], asked[t.id], _job(jobs, asked[t.id]), known, study.name) for t in tasks]
     return Picture(study, site, folder, _with_blocked(states, study), remarks)
+
+
+def _job(jobs: dict[str, scheduler.Job], job_id: str) -> scheduler.Job | None:
+    """The answer about one element; one about the whole array stands where it was cancelled before it was split."""
+    return jobs.get(job_id) or jobs.get(job_id.split("_")[0])
 
 
 def _find_orphans(ledger: Ledger, remarks: list[str]) -> None:
@@ -121,9 +127,11 @@ def from_files(task: Task, site: Site) -> TaskState:
     state = status.get("state", "running")
     live, note = False, status.get("error") or ""
     here = str(last.get("job", "")).startswith("local:")
-    if "ended" not in last and state not in ("done", "failed"):
+    if attempt.is_finished(task.run, task.fingerprint):
+        state = "done"
+    elif "ended" not in last:
         live = here and _is_alive_here(last)
-        state = "running" if live or state != "preempted" else state
+        state = "running"
         silent_s = time.time() - _seconds(status.get("updated"), default=last.get("started_s", time.time()))
         if silent_s > site.limits.silent_s:
             note = f"silent for {silent_s / 60:.0f} min"
@@ -159,7 +167,7 @@ def with_job(seen: TaskState, job_id: str, job: scheduler.Job | None, known: boo
     if job.state == "COMPLETED":
         return replace(seen, state="failed", note="its job ended well, but no status.json says that it is done")
     if job.state == "CANCELLED":
-        blocked = job.reason.startswith("Dependency")
+        blocked = job.reason.startswith("DependencyNever")
         return replace(seen, state="blocked" if blocked else "cancelled", note="" if blocked else "cancelled")
     named = scheduler.MEANING.get(job.state)
     if job.state == "OUT_OF_MEMORY":

@@ -11,7 +11,7 @@ from slurm.errors import SlurmError
 from slurm.reading import build, check_type, read_yaml
 
 NEEDS = ("afterok", "aftercorr", "afterany")
-RESERVED = ("study", "phase", "name", "run")
+RESERVED = ("study", "phase", "name", "run", "runs")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -20,9 +20,9 @@ class Phase:
     """Tasks that differ only in the values of a grid. Each field's text is the reference for study files."""
 
     command: str
-    """The command line, with `{placeholders}`: the names of the grid, the cases and the study's `values`, and
-    `{run}` (the task's own folder), `{name}`, `{phase}`, `{study}`. Values are quoted for the shell; a list becomes
-    several words. Literal braces are written twice."""
+    """The command line, with `{placeholders}`: the names of the grid, the cases and the study's `values`, and `{run}`
+    (the task's own folder), `{runs}` (the study's, where phases hold tasks), `{name}`, `{phase}`, `{study}`. Values
+    are quoted for the shell; a list becomes several words. Literal braces are written twice."""
     title: str = ""
     """One line that says what the phase is for."""
     grid: dict = field(default_factory=dict)

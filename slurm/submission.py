@@ -15,6 +15,8 @@ from slurm.state import Picture, TaskState
 from slurm.task import Task
 
 # (script, sbatch options, array, folder) -> job id
+PATIENCE_S = 60.0  # how long another `boli slurm` on the same study is waited for
+
 Sender = Callable[[Path, Sequence[str], Array, Path], str]
 
 
@@ -67,7 +69,7 @@ def lock(folder: Path) -> Iterator[None]:
     """Held while a study is looked at and submitted, or run here. Raises SlurmError where another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=60):
+        with FileLock(folder / ".lock", timeout=PATIENCE_S):
             yield
     except Timeout:
         raise SlurmError(f"Another `boli slurm` is submitting or running {str(folder)!r}",

@@ -32,7 +32,7 @@ class Task:
     """Its folder, absolute."""
     resources: Resources
     fingerprint: str
-    """16 hex digits over command, variables and inputs. Equal fingerprints mean the same work, so a finished task
+    """16 hex digits over name, command, variables and inputs. Equal fingerprints mean the same work, so a finished task
     is never run twice, and a changed one never passes for finished."""
 
     @property
@@ -67,6 +67,12 @@ def expand(study: Study, site: Site) -> list[Task]:
     return tasks
 
 
+def unused_values(phase: Phase) -> list[str]:
+    """Names of the grid that the command does not mention: tasks that would do the same work under several names."""
+    mentioned = {name for _, name, _, _ in string.Formatter().parse(phase.command)}
+    return [name for name in phase.grid if name not in mentioned]
+
+
 def _tasks(study: Study, phase_name: str, phase: Phase, site: Site) -> list[Task]:
     cases = phase.cases or [{}]
     combinations = [dict(zip(phase.grid, choice, strict=True)) for choice in itertools.product(*phase.grid.values())]
@@ -84,13 +90,14 @@ def _tasks(study: Study, phase_name: str, phase: Phase, site: Site) -> list[Task
 
 def _task(study: Study, phase_name: str, phase: Phase, site: Site, values: dict, index: int) -> Task:
     where = f"Phase {phase_name!r}"
-    known = {**study.values, **values, "study": study.name, "phase": phase_name}
+    folder = study_folder(study, site)
+    known = {**study.values, **values, "runs": str(folder), "study": study.name, "phase": phase_name}
     default = "_".join(str(value) for value in values.values()) or phase_name
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", _fill(phase.task, known, f"{where}: task") if phase.task else default)
     if not name.strip("-."):
         raise SlurmError(f"{where} has a task named {name!r}", valid="at least one letter or digit")
     known["name"] = name
-    run = study_folder(study, site) / phase_name / name
+    run = folder / phase_name / name
     asked = phase.resources
     if isinstance(asked, str):
         asked = {"like": asked}
@@ -112,7 +119,8 @@ def _task(study: Study, phase_name: str, phase: Phase, site: Site, values: dict,
         inputs[item] = hashlib.sha256(Path(item).read_bytes()).hexdigest()
     # The run folder is left out of the fingerprint: a project that was moved has not become another one.
     identity = [
-        _fill(phase.command, known | {"run": "{run}"}, f"{where}: command", shell=True),
+        [study.name, phase_name, name],
+        _fill(phase.command, known | {"run": "{run}", "runs": "{runs}"}, f"{where}: command", shell=True),
         phase.variables,
         inputs,
     ]

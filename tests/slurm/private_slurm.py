@@ -64,8 +64,9 @@ SlurmctldTimeout=30
 SlurmdTimeout=60
 MailProg={folder}/mail.sh
 NodeName={nodes_line}
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=2-00:00:00 DefaultTime=10 PriorityTier=10 OverSubscribe=NO PreemptMode=OFF
-PartitionName=low Nodes=ALL MaxTime=2-00:00:00 DefaultTime=10 PriorityTier=1 OverSubscribe=NO PreemptMode=REQUEUE GraceTime=10
+PartitionName=DEFAULT Nodes=ALL MaxTime=2-00:00:00 DefaultTime=10 OverSubscribe=NO
+PartitionName=gpu Default=YES PriorityTier=10 PreemptMode=OFF
+PartitionName=low PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 """
 
 
