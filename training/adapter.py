@@ -41,7 +41,7 @@ def train_adapter(recipe: AdapterRecipe, resume: Path | None = None) -> Path:
         run = Run.start(recipe.run, dump(recipe), _name(recipe), active)
     try:
         with StopRequest() as stop:
-            final = _train(recipe, run, began, stop, resume is not None)
+            final = _train(recipe, run, began, stop)
     except Preempted as why:
         run.finish({}, "preempted", str(why))
         raise
@@ -52,30 +52,32 @@ def train_adapter(recipe: AdapterRecipe, resume: Path | None = None) -> Path:
     return run.folder
 
 
-def load_base(options: BaseOptions, device: str, log) -> BaseModel:
-    """The frozen base, quantised where asked for and possible; where it is not: a warning and the plain base."""
+def load_base(options: BaseOptions, device: str, log) -> tuple[BaseModel, str]:
+    """The frozen base and how it is held: quantised where asked for and possible; where it is not: a warning and the
+    plain weights, held as ""."""
     import zoo
 
     kind = {"context": options.context or None, "tap": None if options.tap < 0 else options.tap}
     kind |= {"device": device, "dtype": options.dtype}
     if options.quantize:
         try:
-            return zoo.load(options.name, quantize=options.quantize, **kind)
+            return zoo.load(options.name, quantize=options.quantize, **kind), options.quantize
         except (BoliError, ImportError, RuntimeError, ValueError, NotImplementedError) as error:
             log.warning(
                 "%s cannot be loaded as %s (%s): training on the plain weights", options.name, options.quantize, error
             )
             warnings.warn(f"{options.name} cannot be loaded as {options.quantize}: standard training", stacklevel=2)
-    return zoo.load(options.name, **kind)
+    return zoo.load(options.name, **kind), ""
 
 
-def _train(recipe: AdapterRecipe, run: Run, began: float, stop: StopRequest, resumed: bool) -> dict[str, Any]:
+def _train(recipe: AdapterRecipe, run: Run, began: float, stop: StopRequest) -> dict[str, Any]:
     log = run.logger
     device = recipe.run.device
     if device == "auto":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(recipe.run.seed)
-    base = load_base(recipe.base, device, log)
+    base, quantized = load_base(recipe.base, device, log)
+    recipe = replace(recipe, base=replace(recipe.base, quantize=quantized))
     clips, valid = _clips(recipe, base, log)
     language = _language(recipe, clips)
     network, lora = make_trainable(base, recipe.adapter, recipe.base.quantize)
@@ -108,7 +110,7 @@ def _train(recipe: AdapterRecipe, run: Run, began: float, stop: StopRequest, res
         base=base, lora=lora, stream=stream, valid=valid, recipe=recipe, run=run, progress=progress, stop=stop,
         groups=stages(base, network, recipe.adapter),
     )  # fmt: skip
-    latest = checkpoints.read(run.checkpoints) if resumed else None
+    latest = checkpoints.read(run.checkpoints)
     if latest is not None:
         log.info("resuming from %s", latest.name)
     trainer.train(resume_from_checkpoint=str(latest) if latest else None)

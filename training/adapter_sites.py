@@ -1,5 +1,6 @@
 """Which parameters are trained: LoRA on chosen sites, or the model itself."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,9 @@ def make_trainable(base: BaseModel, options: AdapterOptions, quantize: str) -> "
             target_modules=[site.name for site in chosen_sites(base, options)],
             use_rslora=options.rslora,
         )
-        lora = get_peft_model(module, config)
+        with warnings.catch_warnings():  # PEFT asks transformers for a property by its old name
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            lora = get_peft_model(module, config)
         lora.peft_config["default"].base_model_name_or_path = base.card.name
         return lora, lora
     if quantize:

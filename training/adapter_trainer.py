@@ -52,8 +52,12 @@ def arguments(recipe: AdapterRecipe, run: Run, device: str, steps: int, base: Ba
         raise RecipeError("fit.precision=fp16 needs a GPU", valid="auto, fp32, bf16")
     if fit.gradient_checkpointing:
         # transformers renamed it; families that are no transformers model keep the older name
-        module = base.module
-        enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+        enable = next((getattr(base.module, name) for name in names if hasattr(base.module, name)), None)
+        if enable is None:
+            raise RecipeError(
+                f"{base.card.name} has no gradient checkpointing", valid="fit.gradient_checkpointing=false"
+            )
         enable({"use_reentrant": False})
     return TrainingArguments(
         output_dir=str(run.checkpoints),

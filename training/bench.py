@@ -116,7 +116,7 @@ def ours(task: Task) -> Measured:
             fit=FitOptions(steps=task.updates, evaluate_every=task.updates + 1),
         )
         run = Run(Path(folder), recipe.run, dump(recipe), active=False)
-        base = load_base(recipe.base, task.device, run.logger)
+        base, _ = load_base(recipe.base, task.device, run.logger)
         clips = fitting(base, load_clips(load_manifests(recipe.data.train, recipe.data)[0], recipe.data))
         network, lora = make_trainable(base, recipe.adapter, "")
         stream = Stream(base, clips.to(task.device), recipe, task.updates)

@@ -66,7 +66,7 @@ class _Job:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.manual_seed(recipe.run.seed)
         start = time.monotonic()
-        self.base: BaseModel = load_base(recipe.base, device, run.logger)
+        self.base: BaseModel = load_base(recipe.base, device, run.logger)[0]
         train = self._clips(recipe.data.train)
         require_languages(train.records, recipe.head.languages, "The training data")
         valid = self._clips(recipe.data.valid)
