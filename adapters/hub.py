@@ -45,8 +45,8 @@ def fetch(repository: str, revision: str = "") -> tuple[Path, str]:
                 remedy=f"hf download {repository} --local-dir FOLDER, then boli adapters add FOLDER"
                 + (f"/{Path(below[0]).parent}" if below else ""),
             )
-        folder = Path(snapshot_download(repository, **(options | {"revision": information.sha})))
-        return folder, f"hub:{repository}@{information.sha}"
+        folder = Path(snapshot_download(repository, **options))  # by the branch's name, so that it is found offline
+        return folder, f"hub:{repository}@{folder.name}"
     except (OfflineModeIsEnabled, LocalEntryNotFoundError):
         raise AdapterError(
             f"{repository} is no folder here and was not fetched before; fetching it needs the network"
