@@ -14,6 +14,7 @@ def build(folder: Path) -> None:
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
+    from zoo.progress import quiet_bars
     from zoo.whisper_files import build_generation_config, build_tokenizer, byte_alphabet, save_extractor
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,6 +42,7 @@ def build(folder: Path) -> None:
         torch.manual_seed(SEED)
         model = WhisperForConditionalGeneration(config)
     model.generation_config = build_generation_config(tokenizer, LANGUAGES, config.max_target_positions)
-    model.save_pretrained(folder)
+    with quiet_bars():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_extractor(folder)
