@@ -70,7 +70,7 @@ WORD_LISTS = {
     "es": "/usr/share/dict/spanish", "de": "/usr/share/dict/ngerman",
 }  # fmt: skip
 ASPELL = ("hi", "pa", "te", "ta", "mr", "bn", "gu", "kn", "ml")
-WORDS_KEPT = {"en": 25_000, "hi": 25_000, "it": 25_000, "pa": 25_000, "te": 25_000}
+WORDS_KEPT = {"en": 12_000, "hi": 12_000, "it": 12_000, "pa": 12_000, "te": 12_000}
 OTHER_WORDS_KEPT = 4_000
 BITRATE_LEVEL = 0.985  # libsndfile's compression level of Opus: about 13 kbit/s
 
