@@ -121,6 +121,8 @@ def _train(recipe: AdapterRecipe, run: Run, began: float, stop: StopRequest) -> 
 
 def _finish(recipe: AdapterRecipe, run: Run, trainer: AdapterTrainer, base: BaseModel, language: str, trained: int):
     """Best weights back, test scores, the adapter's folder, the store."""
+    if not run.active:
+        return {}
     best = checkpoints.read(run.checkpoints, "best") or checkpoints.read(run.checkpoints)
     trainer.load_weights(best)
     final: dict[str, Any] = {
@@ -131,8 +133,6 @@ def _finish(recipe: AdapterRecipe, run: Run, trainer: AdapterTrainer, base: Base
         final[f"best_valid_{recipe.fit.metric}"] = trainer.best
     if torch.cuda.is_available():
         final["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    if not run.active:
-        return final
     rows, predictions, scores = [], [], []
     for path in recipe.data.test:
         one = score_manifest(base, path, recipe.data)

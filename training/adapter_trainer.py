@@ -246,13 +246,23 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         trainer = self.trainer
         out_of_time = trainer.recipe.fit.max_minutes and trainer.progress.share(state.global_step) >= 1
-        if self.stop or out_of_time:
+        if self._asked_to_stop() or out_of_time:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = bool(out_of_time) and trainer.valid is not None
         if state.global_step >= state.max_steps:
             control.should_save = True
             control.should_evaluate = trainer.valid is not None
         return control
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any process was: they must leave after the same update."""
+        if not torch.distributed.is_initialized():
+            return bool(self.stop)
+        asked = torch.tensor(float(bool(self.stop)), device=self.trainer.args.device)
+        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+        if asked and not self.stop:
+            self.stop.received = "a signal to another process"
+        return bool(asked)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         patience = self.trainer.recipe.fit.patience

@@ -72,4 +72,5 @@ def _start(kind, train, recipe: str, overrides: list[str] | None, resume: Path |
     except Preempted as why:
         typer.echo(f"stopped: {why}", err=True)
         raise typer.Exit(EXIT_PREEMPTED) from None
-    typer.echo(str(folder))
+    if folder.is_dir():  # of several processes only the first has one
+        typer.echo(str(folder))
