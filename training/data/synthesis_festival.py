@@ -33,8 +33,8 @@ class FestivalVoice:
 VOICES = {
     "lp": FestivalVoice("voice_lp_diphone", "it", 110, "latin-1"),
     "pc": FestivalVoice("voice_pc_diphone", "it", 110, "latin-1"),
-    "nsk_hi": FestivalVoice("voice_hindi_NSK_diphone", "hi", 110),
-    "nsk_te": FestivalVoice("voice_telugu_NSK_diphone", "te", 110),
+    "nsk_hi": FestivalVoice("voice_hindi_NSK_diphone", "hi", 90),
+    "nsk_te": FestivalVoice("voice_telugu_NSK_diphone", "te", 90),
     "kal": FestivalVoice("voice_kal_diphone", "en", 45),
     "slt": FestivalVoice("voice_cmu_us_slt_arctic_hts", "en", 45),
 }
