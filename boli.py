@@ -59,6 +59,8 @@ def run(module: str, argv: list[str], program: str) -> int:
 
     try:
         result = app(args=argv, prog_name=program, standalone_mode=False)
+        if result == 130:  # how typer passes Ctrl-C on
+            print("boli: stopped", file=sys.stderr)
         return result if isinstance(result, int) else 0
     except BoliError as error:
         print(f"boli: {error}", file=sys.stderr)

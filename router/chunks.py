@@ -105,7 +105,7 @@ class Recording:
                 rest = ended and len(buffer) <= self._limit
                 stop = _first_silence(silent[:longest], lead)
                 if stop is None and not rest:
-                    stop = _pause(speech[:longest], level[:longest])
+                    stop = _into_silence(_pause(speech[:longest], level[:longest]), silent[:longest])
                 end = len(buffer) if stop is None else stop * WINDOW_SAMPLES
                 yield Chunk(buffer[:end].copy(), start / SAMPLE_RATE)  # a copy: a view would hold the whole buffer
                 drop = end
@@ -126,6 +126,16 @@ def _first_silence(silent: np.ndarray, after: int) -> int | None:
         if run >= SILENCE:
             return i + 1 - run + PAD
     return None
+
+
+def _into_silence(stop: int, silent: np.ndarray) -> int:
+    """A cut in silence moves half a second into it, where there is so much: what follows may be left out."""
+    first = last = stop
+    while first > 0 and silent[first - 1]:
+        first -= 1
+    while last < len(silent) and silent[last]:
+        last += 1
+    return max(stop, min(first + PAD, last))
 
 
 def _pause(speech: np.ndarray, level: np.ndarray) -> int:

@@ -18,7 +18,7 @@ def timestamp(seconds: float, *, hours: bool, mark: str) -> str:
 
 
 def txt(transcript: Transcript) -> str:
-    return "".join(f"{segment.text}\n" for segment in transcript.segments)
+    return "".join(f"{segment.text.strip()}\n" for segment in transcript.segments)
 
 
 def srt(transcript: Transcript) -> str:

@@ -1,6 +1,9 @@
 """`boli transcribe FILE|DIR ...`"""
 
+import os
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -54,28 +57,49 @@ def transcribe(
         Path | None, typer.Option("--output-dir", "-o", help="Write a file per input here; else to standard output.")
     ] = None,
     beam_size: Annotated[int, typer.Option(help="1 is greedy.")] = 1,
-    timestamps: Annotated[str, typer.Option(help="none, segment or word.")] = "none",
+    timestamps: Annotated[
+        str | None, typer.Option(help="none, segment or word. If not given: word for srt and vtt, else none.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="transcribe, or translate into English.")] = "transcribe",
+    ensemble: Annotated[str, typer.Option(help="Several adapters mix weights (one pass) or logits.")] = "weights",
+    carry_context: Annotated[
+        bool, typer.Option("--carry-context", help="Give each chunk of a long recording the text before it.")
+    ] = False,
+    vad: Annotated[str, typer.Option(help="What finds the pauses of long audio: silero or energy.")] = "silero",
     batch_size: Annotated[int, typer.Option(help="Most chunks in one pass.")] = 8,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     context: Annotated[str | None, typer.Option(help="30s or dynamic; the card's where none is named.")] = None,
     variant: Annotated[str | None, typer.Option(help="Only adapters of this variant.")] = None,
     rank: Annotated[int | None, typer.Option(help="Only adapters of this rank.")] = None,
+    adapter_memory: Annotated[
+        float | None, typer.Option(help="MiB that adapters may take at once; the least recently used leaves.")
+    ] = None,
+    progress: Annotated[
+        bool | None, typer.Option("--progress/--no-progress", help="A bar; by default where output is a terminal.")
+    ] = None,
 ) -> int:
     """Write down what is said in files or folders, each clip through the adapters of the language it is in.
 
     A file that fails gets a message and the others are still done; the exit code is then 1.
     """
     import router
-    from router.writers import WRITERS, write
-    from zoo.errors import BoliError, RoutingError
+    from router.writers import WRITERS
+    from zoo.errors import RoutingError
 
     formats = list(WRITERS) if format == "all" else [format]
     if unknown := [name for name in formats if name not in WRITERS]:
         raise RoutingError(f"Format {unknown[0]!r} is unknown", valid=", ".join([*WRITERS, "all"]))
     if len(formats) > 1 and output_dir is None:
         raise RoutingError("--format all writes several files per input", remedy="name a folder: --output-dir DIR")
-    files = found_files(inputs)
+    for out in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows its number, and nothing breaks
+        if hasattr(out, "reconfigure"):
+            out.reconfigure(errors="backslashreplace")
+    files, empty = found_files(inputs)
+    for message in empty:
+        print(f"boli: {message}", file=sys.stderr)
+    if not files:
+        return 1
     loaded = router.load(
         model,
         store,
@@ -85,56 +109,134 @@ def transcribe(
         context=context,
         variant=variant,
         rank=rank,
+        max_bytes=None if adapter_memory is None else int(adapter_memory * 2**20),
         policy=policy,
         top_k=top_k,
         threshold=threshold,
-        languages=tuple(languages.split(",")) if languages else None,
+        languages=tuple(tag.strip() for tag in languages.split(",")) if languages else None,
         language=language,
         beam_size=beam_size,
-        timestamps=timestamps,
+        task=task,
+        ensemble=ensemble,
+        carry_context=carry_context,
+        vad=vad,
         batch_size=batch_size,
     )
-    if output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    as_array = format == "json" and output_dir is None and len(files) > 1
-    failed = written = 0
-    for path, transcript in zip(files, loaded.transcribe(files, on_error="return"), strict=True):
+    if timestamps is None:
+        aligns = hasattr(loaded.base, "align_words") and ensemble == "weights"
+        timestamps = "word" if aligns and {"srt", "vtt"} & set(formats) else "none"
+    bar = sys.stderr.isatty() and output_dir is not None if progress is None else progress
+    transcripts = loaded.transcribe(files, on_error="return", timestamps=timestamps, progress=bar)
+    try:
+        if output_dir is not None:
+            failed = _to_folder(files, transcripts, formats, output_dir)
+        else:
+            failed = _to_stdout(files, transcripts, format)
+    except BrokenPipeError:  # the reader (`head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if failed:
+        print(f"boli: {failed} of {len(files)} files failed", file=sys.stderr)
+    return 1 if failed or empty else 0
+
+
+def _to_folder(files: list[Path], transcripts: Iterable, formats: list[str], folder: Path) -> int:
+    """One file per input and format; each appears whole or not at all. Returns how many inputs failed."""
+    from router.writers import write
+    from zoo.errors import BoliError, RoutingError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RoutingError(
+            f"The folder {folder} cannot be made: {error.strerror}", remedy="name another: --output-dir"
+        ) from None
+    failed = 0
+    for stem, transcript in zip(target_stems(files), transcripts, strict=True):
         if isinstance(transcript, BoliError):
             failed += 1
             print(f"boli: {transcript}", file=sys.stderr)
             continue
         for name in formats:
-            text = write(transcript, name)
-            if output_dir is not None:
-                target = output_dir / f"{path.stem}.{name}"
-                target.write_text(text, encoding="utf-8")
-            elif as_array:
-                sys.stdout.write(("[" if written == 0 else ",") + text.rstrip("\n"))
-            elif len(files) > 1 and name == "txt":
-                sys.stdout.write(
-                    f"{path}\t[{transcript.language} {transcript.language_probability:.2f}]\t{transcript.text}\n"
-                )
+            target = folder / f"{stem}.{name}"
+            temporary = folder / f".{stem}.{name}.{os.getpid()}"
+            try:
+                temporary.write_text(write(transcript, name), encoding="utf-8")
+                os.replace(temporary, target)
+            except OSError as error:
+                temporary.unlink(missing_ok=True)
+                raise RoutingError(
+                    f"{target} cannot be written: {error.strerror}", remedy="free space, or name another --output-dir"
+                ) from None
+    return failed
+
+
+def _to_stdout(files: list[Path], transcripts: Iterable, format: str) -> int:
+    """One file: as it is; several: a line each (txt) or an array in order (json). Returns how many failed."""
+    import json
+
+    from router.writers import write
+    from zoo.errors import BoliError
+
+    out = sys.stdout
+    several = len(files) > 1
+    plain = not (out.encoding or "utf-8").lower().replace("-", "").startswith("utf")
+    failed = written = 0
+    if several and format == "json":
+        out.write("[")
+    try:
+        for path, transcript in zip(files, transcripts, strict=True):
+            if isinstance(transcript, BoliError):
+                failed += 1
+                print(f"boli: {transcript}", file=sys.stderr)
+                continue
+            if format == "json":
+                text = json.dumps(transcript.to_dict(), ensure_ascii=plain)
+                out.write((",\n" if written else "") + text if several else text + "\n")
+            elif several and format == "txt":
+                heard = f"{transcript.language} {transcript.language_probability:.2f}"
+                out.write(f"{path}\t[{heard}]\t{transcript.text}\n")
             else:
-                sys.stdout.write(text)
-        written += 1
-    if as_array:
-        sys.stdout.write("]\n" if written else "[]\n")
-    if failed:
-        print(f"boli: {failed} of {len(files)} files failed", file=sys.stderr)
-    return 1 if failed else 0
+                out.write(write(transcript, format))
+            written += 1
+            out.flush()
+    finally:  # also where Ctrl-C ended it: what was written can be read
+        if several and format == "json":
+            out.write("]\n")
+    return failed
 
 
-def found_files(inputs: list[Path]) -> list[Path]:
-    """Files as given; of folders, the audio files inside, sorted. Raises AudioError for a folder without any."""
-    from zoo.errors import AudioError
-
+def found_files(inputs: list[Path]) -> tuple[list[Path], list[str]]:
+    """Files as given; of folders, the audio files inside, sorted. And a message for each folder without any."""
     files: list[Path] = []
+    empty: list[str] = []
     for path in inputs:
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-            if not inside:
-                raise AudioError(f"There is no audio file in {path}", valid=", ".join(sorted(AUDIO_SUFFIXES)))
+        if not path.is_dir():
+            files.append(path)
+        elif inside := sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()):
             files += inside
         else:
-            files.append(path)
-    return files
+            empty.append(f"There is no audio file in {path}. Valid: {', '.join(sorted(AUDIO_SUFFIXES))}.")
+    return files, empty
+
+
+def target_stems(files: list[Path]) -> list[str]:
+    """A name for each file's output: its stem; where several share one, with the ending, then with the folder, then
+    with a number."""
+    ways: list[Callable[[Path], str]] = [
+        lambda path: path.stem,
+        lambda path: path.name,
+        lambda path: f"{path.absolute().parent.name}-{path.name}",
+    ]
+    stems = [path.stem for path in files]
+    for way in ways:
+        counts = Counter(stem.casefold() for stem in stems)
+        stems = [way(path) if counts[stem.casefold()] > 1 else stem for path, stem in zip(files, stems, strict=True)]
+    taken: set[str] = set()
+    for i, stem in enumerate(stems):
+        number = 2
+        while stems[i].casefold() in taken:
+            stems[i] = f"{stem}-{number}"
+            number += 1
+        taken.add(stems[i].casefold())
+    return stems

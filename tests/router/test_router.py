@@ -158,3 +158,149 @@ def test_errors_say_what_is_valid_and_the_next_call_works(toy_router, tmp_path):
     results = list(toy_router.transcribe([text_file, utterance.audio], on_error="return"))
     assert isinstance(results[0], AudioError)
     assert results[1].text == wanted
+
+
+def test_what_no_adapter_serves_is_said(toy_router):
+    for utterance, _, _ in clips(6, ("it",), seed=8):
+        segment = toy_router.transcribe(utterance.audio).segments[0]
+        if segment.language == "it":
+            assert segment.weights == {}
+            assert segment.reason.endswith("no adapter for it: the base alone")
+    soft = [
+        toy_router.transcribe(u.audio, policy="soft", languages=["hi", "it"]).segments[0]
+        for u, _, _ in clips(3, ("hi",), seed=8)
+    ]
+    assert all("no adapter for it: their share is the base's" in s.reason or "it" not in s.reason for s in soft)
+
+
+def test_an_unknown_language_is_the_base_alone_under_its_own_token(toy_router, monkeypatch):
+    """The classifier says `unknown`; the base detects which token to write under, and no adapter takes part."""
+    from dataclasses import replace
+
+    made = clips(6, ("it", "te"), seed=14)
+    forced = [toy_router.sharing(fleet={}).transcribe(u.audio, language=lang).text for u, _, lang in made]
+    heard = toy_router.classifier
+
+    class Unsure:
+        languages = ("unknown", "en")
+
+        def __call__(self, hidden):
+            found = heard(hidden)
+            log = torch.tensor([[0.9, 0.1]]).log().expand(len(found.log_probabilities), 2)
+            return replace(found, languages=self.languages, log_probabilities=log, frames=None)
+
+    unsure = toy_router.sharing(classifier=Unsure())
+    found = list(unsure.transcribe([u.audio for u, _, _ in made]))
+    assert {t.language for t in found} == {"unknown"}
+    assert all(t.segments[0].weights == {} for t in found)
+    assert found[0].segments[0].reason == "unknown p=0.90: the base alone"
+    assert sum(t.text == text for t, text in zip(found, forced, strict=True)) >= 5
+
+
+def test_an_ensemble_of_one_is_that_one(toy_router):
+    made = clips(8, ("hi", "te", "en"), seed=19)
+    audio = [u.audio for u, _, _ in made]
+    for options in ({}, {"beam_size": 3}):
+        alone = [t.text for t in toy_router.transcribe(audio, **options)]
+        together = [t.text for t in toy_router.transcribe(audio, ensemble="logits", **options)]
+        assert together == alone
+
+
+def test_an_ensemble_averages_distributions(toy_router):
+    """Against the sum written out by hand: at each step the members' probabilities, each under its own adapter and
+    language token, weighted by the decision's shares."""
+    utterance = clips(1, ("hi",), seed=23)[0][0]
+    router = toy_router.sharing(policy="soft", languages=("hi", "te"))
+    router = router.sharing(classifier=Even(("hi", "te")))
+    written = router.transcribe(utterance.audio, ensemble="logits", max_tokens=4).segments[0].tokens
+    base, bank = router.base, router.bank
+    from adapters.mixture import Mixture
+
+    tokens: list[int] = []
+    with torch.inference_mode():
+        features = base.features([utterance])
+        for _ in range(4):
+            mixed = 0
+            for language, share in (("hi", 0.6), ("te", 0.4)):
+                with bank.mixing(Mixture.one_hot([router.adapters[language]])):
+                    hidden = base.encode(features).values
+                    prompt = torch.cat([base.prompt([language]), torch.tensor([tokens], dtype=torch.long)], dim=1)
+                    out = base.module.model.decoder(input_ids=prompt, encoder_hidden_states=hidden, use_cache=False)
+                    mixed += share * base.module.proj_out(out.last_hidden_state[:, -1]).softmax(dim=-1)
+            tokens.append(int(mixed.argmax()))
+            if tokens[-1] == base.end_token:
+                break
+    assert list(written) == [token for token in tokens if token != base.end_token]
+
+
+class Even:
+    """A classifier that always says 0.6 and 0.4."""
+
+    def __init__(self, languages):
+        self.languages = languages
+
+    def __call__(self, hidden):
+        from router.classifier import LanguageProbabilities
+
+        log = torch.tensor([[0.6, 0.4]]).log().expand(len(hidden.values), 2)
+        return LanguageProbabilities(self.languages, log)
+
+
+def test_words_lie_where_their_tones_lie(toy_router):
+    """Toy letters last 90 ms each. They are written without spaces, so one word holds them all; what is checked is that
+    the tokens begin in order, near their tones."""
+    from zoo.interface import DecodeOptions
+    from zoo.whisper_words import align
+
+    made = [c for c in clips(40, ("en",), seed=33) if len(c[1]) >= 5]
+    errors = []
+    for utterance, text, _ in made[:12]:
+        transcript = toy_router.transcribe(utterance.audio, language="en", timestamps="word")
+        segment = transcript.segments[0]
+        assert "".join(word.word for word in segment.words).strip() == transcript.text
+        assert 0 <= segment.start <= segment.end <= transcript.duration
+        base = toy_router.base
+        hidden = base.encode(base.features([utterance]))
+        hypothesis = base.decode(hidden, ["en"], DecodeOptions())[0]
+        if hypothesis.text != text:
+            continue
+        words = align(base, hidden, base.prompt(["en"]), [hypothesis])[0]
+        errors.append(abs(words[-1].end_s - (utterance.duration_s - 0.06)))
+    assert np.median(errors) < 0.35
+
+
+def test_timed_words_make_subtitles():
+    from router.assembling import sentences
+    from zoo.interface import TimedWord
+
+    said = [(" One", 0.0, 0.4), (" two.", 0.4, 0.9), (" Three", 1.0, 1.3), (" four", 2.5, 3.0), (" five", 3.0, 11.0)]
+    groups = sentences([TimedWord(word, start, end, 0.9, (1,)) for word, start, end in said], 10.0, 12.0)
+    assert ["".join(w.word for w in words) for words, _ in groups] == [" One two.", " Three", " four", " five"]
+    assert groups[0][0][0].start == 10.0
+    assert [len(tokens) for _, tokens in groups] == [2, 1, 1, 1]
+
+
+def test_an_iterator_is_read_as_it_is_needed(toy_router):
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield clips(1, ("hi",), seed=len(taken))[0][0].audio
+
+    found = toy_router.transcribe(endless(), batch_size=2)
+    first = next(found)
+    assert first.text
+    assert len(taken) <= 8
+    found.close()
+
+
+def test_what_stood_before_a_bad_input_is_given_out(toy_router, tmp_path, capsys):
+    good = clips(1, ("hi",), seed=2)[0][0].audio
+    found = toy_router.transcribe([good, good, tmp_path / "gone.wav", good], progress=True)
+    assert next(found).text == next(found).text
+    with pytest.raises(AudioError, match="does not exist"):
+        next(found)
+    assert "recording" in capsys.readouterr().err
+    with pytest.raises(AudioError, match=r"input is a int.*Valid: a path, bytes"):
+        toy_router.transcribe(5)
