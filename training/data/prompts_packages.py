@@ -3,7 +3,7 @@
     sh training/carry_speech.sh                                     downloads and unpacks the packages, then runs
     python -m training.data.prompts_packages --root R --out O --text TEXTS [--speech CLIPS]
 
-Writes a folder as `embedded --extra` reads it (Ogg/Opus clips and manifest.jsonl, about 8 MB) and, beside it, word
+Writes a folder as `embedded --extra` reads it (Ogg/Opus clips and manifest.jsonl, about 7 MB) and, beside it, word
 lists. Everything is free software or CC-BY(-SA) (docs/synthesis.md names each), is used at generation time alone, and
 stays out of git. Transcripts are kept only where they are sure (`prompts_align`); other clips teach the language alone.
 """
