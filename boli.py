@@ -12,11 +12,10 @@ COMMANDS = {
     "data": ("training.commands.data", "describe, convert and make corpora"),
     "evaluate": ("training.commands.evaluate", "score adapters, routing and code-switching; check the criteria"),
     "slurm": ("slurm.commands", "plan, submit, watch and collect cluster jobs"),
-    "bench": ("", "measure: bank, router, training"),
+    "bench": ("", "measure: bank, training"),
 }
 BENCHES = {
     "bank": "adapters.bench",
-    "router": "router.bench",
     "training": "training.bench",
 }
 

@@ -18,7 +18,9 @@ def manifest(tmp_path):
     for n, (utterance, text, language) in enumerate(toy.clips(40, ("en", "hi", "it", "pa", "te"), seed=91)):
         soundfile.write(tmp_path / f"{n}.wav", utterance.audio, 16_000, subtype="PCM_16")
         kind = "human" if language == "hi" else "tts"
-        lines.append({"path": f"{n}.wav", "text": text, "lang": language, "kind": kind, "subset": "test"})
+        lines.append(
+            {"path": f"{n}.wav", "text": text, "lang": language, "kind": kind, "source": kind, "subset": "test"}
+        )
     (tmp_path / "bad.wav").write_text("no audio")
     lines.append({"path": "bad.wav", "text": "x", "lang": "hi", "subset": "test"})
     soundfile.write(tmp_path / "both.wav", np.zeros(16_000), 16_000)
@@ -64,6 +66,8 @@ def test_routing_is_measured_against_oracle_and_base(toy_folder, toy_store, mani
     assert one("cer", "full", "hi", "raw")["value"] == pytest.approx(base["value"]), "it is the base's own folder"
     accuracies = [m for m in found if m["measure"] == "routing_accuracy" and m["conditions"] == {"policy": "hard"}]
     assert {m["language"] for m in accuracies} == {"", "en", "hi", "it", "pa", "te"}
+    assert {m["conditions"]["corpus"] for m in found if m["measure"] == "corpus_routing_accuracy"} == {"human", "tts"}
+    assert {m["conditions"].get("of") for m in found if m["measure"] == "detection_accuracy"} >= {"human", "synthetic"}
     confusion = content["confusion"]["routed hard"]
     right = sum(row.get(spoken, 0) for spoken, row in confusion.items())
     assert right / 40 == pytest.approx(next(m["value"] for m in accuracies if m["language"] == ""))

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from router.router import Router
     from training.clips import Clips
 
+LONGEST_S = 4 * 3600.0  # the router cuts what is longer than one pass
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score adapters and routing; check the criteria.")
 
 Manifests = Annotated[
@@ -201,7 +203,7 @@ def _clips(manifests: list[Path], subset: str | None, languages: str | None, lim
             f"All {len(switched)} clips switch language", remedy="boli evaluate codeswitch --manifest MANIFEST"
         )
     records = [records[i] for i in spread(limit, [record.lang for record in records])]
-    clips = load_clips(records, DataOptions())
+    clips = load_clips(records, DataOptions(max_duration_s=LONGEST_S))
     if clips.skipped:
         typer.echo(describe_skipped(clips), err=True)
     if switched:

@@ -71,7 +71,7 @@ def error_rates(measurements: Sequence[Measurement]) -> "Table":
 
 def accuracies(measurements: Sequence[Measurement]) -> "Table":
     """One line per system: accuracy over all clips, then per language and corpus."""
-    found = [m for m in measurements if m.measure == "routing_accuracy"]
+    found = [m for m in measurements if m.measure.endswith(("routing_accuracy", "detection_accuracy"))]
     columns = list(dict.fromkeys(_where(m) for m in found))
     table = _table("Routing accuracy in % (clips)", ["system", *columns])
     for name in dict.fromkeys(label(m) for m in found):
@@ -81,7 +81,7 @@ def accuracies(measurements: Sequence[Measurement]) -> "Table":
 
 
 def _where(m: Measurement) -> str:
-    return m.language or m.conditions.get("corpus", "all")
+    return m.language or m.conditions.get("corpus") or m.conditions.get("of", "all")
 
 
 def confusions(confusion: dict[str, dict[str, dict[str, int]]]) -> "list[Table]":

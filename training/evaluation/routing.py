@@ -4,13 +4,14 @@ All systems run on one loaded base and one bank; every clip is decoded once. Lat
 at a time, after the batches, so that nothing is shared out by guess.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from training.clips import Clips
+from training.data.manifest import Record
 from training.evaluation.measurements import Measurement
 from training.evaluation.metrics import relative_reduction
 from training.evaluation.systems import STAGES, Scored, System, groups, speech_of, time_alone, told, untold
@@ -131,19 +132,28 @@ def expected(language: str, known: Sequence[str]) -> str:
 
 
 def accuracy(system: System, clips: Clips, known: Sequence[str], bootstrap: int, seed: int) -> list[Measurement]:
-    """Share of clips whose language was heard: over all, per language, and per corpus (`source` of the manifest)."""
-    found = []
-    names = sorted({clips.records[i].extra.get("source", "") for i in system.heard} - {""})
-    cases: list[tuple[str, dict[str, Any], list[int]]] = [("", {}, sorted(system.heard))]
+    """Share of clips whose language was heard: over all (of each kind of speech), per language, per corpus (`source` of
+    the manifest). Measures `routing_accuracy` for policies, `detection_accuracy` for the model's own detection,
+    `corpus_routing_accuracy`, ... for single corpora."""
+    name = "detection_accuracy" if system.name == "detected" else "routing_accuracy"
+    positions = sorted(system.heard)
+
+    def those(chosen: Callable[[Record], bool]) -> list[int]:
+        return [i for i in positions if chosen(clips.records[i])]
+
+    kinds = sorted({speech_of(clips.records[i]) for i in positions})
+    spoken = sorted({clips.records[i].lang for i in positions})
+    corpora = sorted({source_of(clips.records[i]) for i in positions} - {""})
+    cases: list[tuple[str, str, dict[str, Any], list[int]]] = [(name, "", {}, positions)]
+    if len(kinds) > 1:
+        cases += [(name, "", {"of": kind or "unnamed"}, those(lambda r, k=kind: speech_of(r) == k)) for kind in kinds]
+    cases += [(name, tag, {}, those(lambda r, tag=tag: r.lang == tag)) for tag in spoken]
     cases += [
-        (language, {}, [i for i in system.heard if clips.records[i].lang == language])
-        for language in sorted({clips.records[i].lang for i in system.heard})
-    ]
-    cases += [
-        ("", {"corpus": n}, [i for i in system.heard if clips.records[i].extra.get("source") == n]) for n in names
+        (f"corpus_{name}", "", {"corpus": corpus}, those(lambda r, c=corpus: source_of(r) == c)) for corpus in corpora
     ]
     random = np.random.default_rng(seed)
-    for language, where, members in cases:
+    found = []
+    for measure, language, where, members in cases:
         right = np.array([system.heard[i].language == expected(clips.records[i].lang, known) for i in members])
         low = high = None
         if bootstrap:
@@ -152,7 +162,7 @@ def accuracy(system: System, clips: Clips, known: Sequence[str], bootstrap: int,
         speech = {speech_of(clips.records[i]) for i in members}
         found.append(
             Measurement(
-                "routing_accuracy",
+                measure,
                 float(right.mean()),
                 low,
                 high,
@@ -164,6 +174,10 @@ def accuracy(system: System, clips: Clips, known: Sequence[str], bootstrap: int,
             )
         )
     return found
+
+
+def source_of(record: Record) -> str:
+    return str(record.extra.get("source", ""))
 
 
 def confusion(system: System, clips: Clips, known: Sequence[str]) -> dict[str, dict[str, int]]:
