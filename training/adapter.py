@@ -129,8 +129,8 @@ def _finish(recipe: AdapterRecipe, run: Run, trainer: AdapterTrainer, base: Base
         "parameters": trained, "steps": trainer.state.global_step, "best_step": trainer.best_step,
         "minutes": trainer.progress.elapsed_s() / 60,
     }  # fmt: skip
-    if trainer.best is not None:
-        final[f"best_valid_{recipe.fit.metric}"] = trainer.best
+    if trainer.best:
+        final[f"best_valid_{recipe.fit.metric}"] = trainer.best[0]
     if torch.cuda.is_available():
         final["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
     rows, predictions, scores = [], [], []

@@ -97,8 +97,11 @@ class AdapterTrainer(Trainer):
     ):  # fmt: skip
         self.base, self.lora, self.stream, self.valid = base, lora, stream, valid
         self.recipe, self.run_folder, self.progress = recipe, run, progress
-        self.best: float | None = None
+        self.best: list[float] = []
+        """The lowest value of the deciding metric, and the other one, which decides between equals."""
         self.best_step = 0
+        self.unlogged: tuple[float, int] | None = None
+        """Sum of losses since the last line of the log, and the step of that line, where the job was resumed."""
         self.waited = 0
         """Validations since the best one."""
         super().__init__(
@@ -110,7 +113,9 @@ class AdapterTrainer(Trainer):
     # --- batches and schedule
 
     def get_train_dataloader(self) -> DataLoader:
-        return DataLoader(self.stream, batch_size=None)
+        # with a generator of its own: an iterator draws a seed, and from the global one it would change the dropout
+        # of a resumed job
+        return DataLoader(self.stream, batch_size=None, generator=torch.Generator())
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         fit = self.recipe.fit
@@ -130,8 +135,10 @@ class AdapterTrainer(Trainer):
         if self.valid is None:
             return {}
         scored = validate(self.base, self.valid)
-        value = scored.metrics[self.recipe.fit.metric]
-        self.is_better = self.best is None or value < self.best
+        first = self.recipe.fit.metric
+        # early on every word is wrong and the characters alone say that something is learned
+        value = [scored.metrics[first], scored.metrics["cer" if first == "wer" else "wer"]]
+        self.is_better = not self.best or value < self.best
         if self.is_better:
             self.best, self.best_step, self.waited = value, self.state.global_step, 0
             self.run_folder.table("predictions", scored.rows)
@@ -155,7 +162,8 @@ class AdapterTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial=None) -> None:
         if not self.run_folder.active:
             return
-        best = self.valid is None or (self.best is not None and self.best_step == self.state.global_step)
+        self.run_folder.update("running", force=True)  # the curves up to the checkpoint must be there when it is
+        best = self.valid is None or (self.best and self.best_step == self.state.global_step)
         checkpoints.write(self.run_folder.checkpoints, self.state.global_step, self._fill, best)
 
     def _fill(self, folder: Path) -> None:
@@ -172,6 +180,8 @@ class AdapterTrainer(Trainer):
             "best_step": self.best_step,
             "waited": self.waited,
             "spent": self.progress.elapsed_s(),
+            "loss_sum": self._tr_loss.item(),
+            "logged_step": self._globalstep_last_logged,
         }
         (folder / BEST).write_text(json.dumps(memory), encoding="utf-8")
 
@@ -181,6 +191,7 @@ class AdapterTrainer(Trainer):
         memory = json.loads((folder / BEST).read_text(encoding="utf-8"))
         self.best, self.best_step, self.waited = memory["best"], memory["best_step"], memory["waited"]
         self.progress.spent = memory["spent"]
+        self.unlogged = memory["loss_sum"], memory["logged_step"]
         step = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
         self.stream.start = step * self.recipe.fit.accumulate
         self.run_folder.rewind(step)
@@ -225,6 +236,12 @@ class _Watch(TrainerCallback):
 
     def __init__(self, trainer: AdapterTrainer, stop: StopRequest, groups: list[list[nn.Parameter]]):
         self.trainer, self.stop, self.groups = trainer, stop, groups
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        trainer = self.trainer
+        if trainer.unlogged:
+            trainer._tr_loss += trainer.unlogged[0]
+            trainer._globalstep_last_logged = trainer.unlogged[1]
 
     def on_step_begin(self, args, state, control, **kwargs):
         free = math.floor(self.trainer.progress.share(state.global_step) * len(self.groups)) + 1

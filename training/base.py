@@ -337,6 +337,7 @@ class _Job:
             state["cuda_random"] = torch.cuda.get_rng_state_all() if self.cuda else []
             torch.save(state, folder / "state.pt")
 
+        self.run.update("running", force=True)  # the curves up to the checkpoint must be there when it is
         checkpoints.write(self.run.checkpoints, self.step, fill)
 
     def _restore(self) -> None:
