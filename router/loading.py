@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adapters.store import Store
 from router.classifier import CONFIG, TapClassifier, WhisperDetection
-from router.options import TranscribeOptions
+from router.options import transcribe_options
 from router.router import Router
 from zoo.errors import RoutingError
 
@@ -35,13 +35,15 @@ def load(
     """A Router of your choice.
 
     model: a card, a folder or a hub id (`boli zoo list`). store: a folder of adapters; None: the embedded one for the
-    embedded model, none for others. classifier: a folder, `whisper` for the model's own language detection, or None: the
-    store's (`STORE/classifier`), the embedded one, else the model's own.
-    max_bytes, max_adapters: how much the bank may hold. options: fields of `TranscribeOptions`, defaults of every call.
+    embedded model, none for others. classifier: a folder, `whisper` for the model's own language detection, or None:
+    the store's (`STORE/classifier`), the embedded one, else the model's own.
+    variant, rank: only such adapters. max_bytes, max_adapters: how much the bank may hold. options: fields of
+    `TranscribeOptions`, defaults of every call.
     Raises BoliError subclasses that say what is missing and how to get it.
     """
     import zoo
 
+    defaults = transcribe_options(options)
     embedded = model == EMBEDDED_MODEL
     if store is None and embedded:
         store = EMBEDDED_STORE
@@ -72,7 +74,7 @@ def load(
         base,
         opened,
         chosen,
-        TranscribeOptions(**options),
+        defaults,
         variant=variant,
         rank=rank,
         max_bytes=max_bytes,

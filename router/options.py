@@ -1,7 +1,8 @@
 """What a caller can ask of one transcription."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 from router.policies import PolicyOptions
 from zoo.errors import RoutingError
@@ -60,3 +61,18 @@ class TranscribeOptions(PolicyOptions):
             task=self.task,
             previous=previous,
         )
+
+
+def transcribe_options(
+    changes: Mapping[str, Any], defaults: TranscribeOptions = TranscribeOptions()
+) -> TranscribeOptions:
+    """`defaults` with `changes`. Raises RoutingError for an option that does not exist or a value that cannot be."""
+    known = {f.name for f in fields(TranscribeOptions)}
+    if unknown := sorted(set(changes) - known):
+        raise RoutingError(f"transcribe() has no options {unknown}", valid=", ".join(sorted(known)))
+    changes = dict(changes)
+    if isinstance(changes.get("languages"), str):
+        changes["languages"] = (changes["languages"],)
+    elif changes.get("languages") is not None:
+        changes["languages"] = tuple(changes["languages"])
+    return replace(defaults, **changes)

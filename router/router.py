@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from copy import copy
-from dataclasses import fields, replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -16,7 +15,7 @@ from router.assembling import Part, assemble
 from router.chunks import Chunk, Recording
 from router.classifier import Classifier
 from router.fleet import choose
-from router.options import TranscribeOptions
+from router.options import TranscribeOptions, transcribe_options
 from router.passes import Clock, Passed, run_fitting
 from router.transcript import Transcript
 from router.vad import voice_activity
@@ -115,12 +114,7 @@ class Router:
         return self._transcribe_all(inputs, rate, chosen, on_error, progress)
 
     def _options(self, changes: dict[str, Any]) -> TranscribeOptions:
-        known = {f.name for f in fields(TranscribeOptions)}
-        if unknown := sorted(set(changes) - known):
-            raise RoutingError(f"transcribe() has no options {unknown}", valid=", ".join(sorted(known)))
-        if isinstance(changes.get("languages"), list):
-            changes["languages"] = tuple(changes["languages"])
-        options = replace(self.options, **changes)
+        options = transcribe_options(changes, self.options)
         wanted = [options.language] if options.language else list(options.languages or ())
         for language in wanted:
             if language not in self.base.languages and language not in self.adapters:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 
-from router.transcript import Transcript
+from router.transcript import Segment, Transcript
 from zoo.errors import RoutingError
 
 
@@ -27,7 +27,7 @@ def srt(transcript: Transcript) -> str:
 
     return "".join(
         f"{i}\n{line(s.start)} --> {line(s.end)}\n{_cue(s.text)}\n\n"
-        for i, s in enumerate(transcript.segments, start=1)
+        for i, s in enumerate(_spoken(transcript), start=1)
     )
 
 
@@ -35,7 +35,7 @@ def vtt(transcript: Transcript) -> str:
     def line(seconds: float) -> str:
         return timestamp(seconds, hours=False, mark=".")
 
-    return "WEBVTT\n\n" + "".join(f"{line(s.start)} --> {line(s.end)}\n{_cue(s.text)}\n\n" for s in transcript.segments)
+    return "WEBVTT\n\n" + "".join(f"{line(s.start)} --> {line(s.end)}\n{_cue(s.text)}\n\n" for s in _spoken(transcript))
 
 
 def tsv(transcript: Transcript) -> str:
@@ -49,6 +49,11 @@ def tsv(transcript: Transcript) -> str:
 
 def json_text(transcript: Transcript) -> str:
     return json.dumps(transcript.to_dict(), ensure_ascii=False) + "\n"
+
+
+def _spoken(transcript: Transcript) -> list[Segment]:
+    """Segments with text: an empty cue shows nothing."""
+    return [segment for segment in transcript.segments if segment.text.strip()]
 
 
 def _cue(text: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import router
 from tests import toy
 from tests.toy_router import TAP, make
 from zoo.errors import AudioError, RoutingError
@@ -155,6 +156,9 @@ def test_errors_say_what_is_valid_and_the_next_call_works(toy_router, tmp_path):
         toy_router.transcribe(utterance.audio, polcy="hard")
     with pytest.raises(RoutingError, match="hard, soft, threshold, hierarchical"):
         toy_router.transcribe(utterance.audio, policy="best")
+    for wrong in ({"polcy": "hard"}, {"vad": "ears"}, {"beam_size": 0}, {"ensemble": "mean"}, {"timestamps": "all"}):
+        with pytest.raises(RoutingError, match="Valid:"):
+            router.load("a model that is not even looked for", **wrong)
     results = list(toy_router.transcribe([text_file, utterance.audio], on_error="return"))
     assert isinstance(results[0], AudioError)
     assert results[1].text == wanted
