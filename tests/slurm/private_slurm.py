@@ -61,7 +61,7 @@ MinJobAge=3600
 MaxArraySize=1001
 FirstJobId={first_job}
 SlurmctldTimeout=30
-SlurmdTimeout=60
+SlurmdTimeout=30
 MailProg={folder}/mail.sh
 NodeName={nodes_line}
 PartitionName=DEFAULT Nodes=ALL MaxTime=2-00:00:00 DefaultTime=10 OverSubscribe=NO

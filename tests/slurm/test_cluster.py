@@ -154,19 +154,19 @@ def test_real_trainings_requeued_end_with_the_same_adapter(workplace):
     valid = write_manifest(workplace.folder / "valid.jsonl", ("hi",), 4, 2)
     study = workplace.study({"train": {
         "command": "{python} -m boli train adapter {recipe} data.train=[{train}] data.valid=[{valid}] run.device=cpu "
-                   "run.root={run} run.name={name} run.resume_latest=true adapter.rank={rank} fit.steps=240 "
+                   "run.root={run} run.name={name} run.resume_latest=true adapter.rank={rank} fit.steps=160 "
                    "fit.evaluate_every=80",
-        "cases": [{"rank": 4, "copy": 0}, {"rank": 4, "copy": 1}, {"rank": 8, "copy": 0}], "task": "r{rank}_{copy}",
+        "cases": [{"rank": 4, "copy": 0}, {"rank": 4, "copy": 1}], "task": "r{rank}_{copy}",
         "variables": {"PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"},
     }}, values={"python": sys.executable, "train": str(train), "valid": str(valid),
                 "recipe": str(REPOSITORY / "training/recipes/debug/adapter.yaml")})  # fmt: skip
     workplace.boli("submit", study)
-    rows = workplace.until(study, lambda s: 10 <= s["train/r4_0"]["step"] < 200)
+    rows = workplace.until(study, lambda s: 3 <= s["train/r4_0"]["step"] < 140)
     ask("scancel", "--batch", "--signal=USR1", rows["train/r4_0"]["job"])
     rows = workplace.until(study, only("done"), timeout_s=120)
-    assert {name: row["restarts"] for name, row in rows.items()} == {"train/r4_0": 1, "train/r4_1": 0, "train/r8_0": 0}
+    assert {name: row["restarts"] for name, row in rows.items()} == {"train/r4_0": 1, "train/r4_1": 0}
     adapters = [next(workplace.run_folder(task).glob("*/adapter/adapter_model.safetensors")) for task in rows]
-    assert adapters[0].read_bytes() == adapters[1].read_bytes() != adapters[2].read_bytes()
+    assert adapters[0].read_bytes() == adapters[1].read_bytes()
     assert "metrics.valid_wer" in rows["train/r4_0"]
 
 
@@ -183,7 +183,7 @@ def test_the_controller_may_restart(workplace, cluster):
     restart.start()
     assert "1 tasks submitted" in workplace.boli("submit", study)  # it waits for the controller
     restart.join()
-    workplace.until(study, only("done"))
+    workplace.until(study, only("done"), timeout_s=120)
     assert all(len(attempts(workplace, f"train/{i}")) == 1 for i in (1, 2))
 
 
