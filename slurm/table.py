@@ -15,7 +15,7 @@ SHOWN_AT_ONCE = 40
 
 def status(picture: Picture, everything: bool = False) -> Group:
     """Counts by phase, then tasks: those in hand and those in trouble; `everything`: all of them."""
-    parts = [_phases(picture)]
+    parts: list[Table | Text] = [_phases(picture)]
     shown = [s for s in picture.tasks if everything or s.state not in ("done", "planned", "queued")]
     hidden = 0
     if not everything and len(shown) > SHOWN_AT_ONCE:
@@ -57,7 +57,8 @@ def _tasks(states: list[TaskState]) -> Table:
 
 def duration(seconds: float) -> str:
     """`2 d 3 h`, `5 h 20 m`, `4 m 10 s`: two units are enough to plan a day."""
-    left, parts = round(seconds), []
+    left = round(seconds)
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         amount, left = divmod(left, size)
         if amount or (unit == "s" and not parts):
