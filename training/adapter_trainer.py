@@ -253,6 +253,11 @@ class _Watch(TrainerCallback):
         logs = {key: value for key, value in (logs or {}).items() if key in ("loss", "grad_norm", "learning_rate")}
         if not logs:
             return
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise RecipeError(
+                f"The loss is {logs['loss']} at step {state.global_step}",
+                remedy="lower fit.learning_rate, or use fit.precision=fp32",
+            )
         if torch.cuda.is_available():
             logs["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         trainer = self.trainer

@@ -4,10 +4,13 @@ A checkpoint is a folder `step-<n>`, written under another name, synced and rena
 replaced atomically, so a job killed at any moment leaves the last whole checkpoint behind them.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from training.data.files import cannot_write
 
 LINKS = ("latest", "best")
 
@@ -19,10 +22,18 @@ def write(folder: Path, step: int, fill: Callable[[Path], None], best: bool = Fa
     final = next(folder / name for name in names if not (folder / name).exists())  # a resumed job may come by again
     staged = folder / f".{final.name}.{os.getpid()}"
     shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir()
-    fill(staged)
-    sync(staged)
-    os.rename(staged, final)
+    try:
+        staged.mkdir()
+        fill(staged)
+        sync(staged)
+        os.rename(staged, final)
+    except Exception as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise cannot_write(final, error) from error
+        if "No space left" in str(error):  # safetensors and torch wrap what the system said
+            raise cannot_write(final, OSError(errno.ENOSPC, str(error))) from error
+        raise
     _point(folder / "latest", final.name)
     if best:
         _point(folder / "best", final.name)

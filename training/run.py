@@ -5,9 +5,9 @@ it. Metrics go to the same places from one call: the log, the curves, TensorBoar
 """
 
 import csv
+import io
 import json
 import logging
-import os
 import re
 import socket
 import time
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from training.data.files import written_whole
 from training.recipe import RunOptions
 from zoo.errors import RecipeError
 
@@ -43,13 +44,9 @@ class Status:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text`: a reader sees the old file or the new one, never a part."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(staged, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(staged, path)
+    """Replace `path` by `text`: a reader sees the old file or the new one, never a part. Raises DataError."""
+    with written_whole(path) as staged:
+        staged.write_text(text, encoding="utf-8")
 
 
 def read_status(folder: Path) -> Status:
@@ -164,12 +161,11 @@ class Run:
         if not self.active:
             return
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        path = self.folder / f"{name}.csv"
-        with open(path.with_name(f".{path.name}"), "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(path.with_name(f".{path.name}"), path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.folder / f"{name}.csv", text.getvalue())
 
     def finish(self, final: Mapping[str, Any], state: State = "done", error: str | None = None) -> None:
         """Last status, curves, and the trackers closed."""

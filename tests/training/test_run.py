@@ -13,7 +13,7 @@ import pytest
 from training import checkpoints
 from training.recipe import RunOptions
 from training.run import Run, read_status
-from zoo.errors import RecipeError
+from zoo.errors import DataError, RecipeError
 
 
 def test_files_of_a_run(tmp_path):
@@ -131,3 +131,18 @@ checkpoints.write(folder, 2, slow)
     checkpoints.write(tmp_path, 3, lambda folder: (folder / "state").write_text("next"))
     left = [path.name for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()]
     assert left == ["step-00000003"]
+
+
+def test_disk_full_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    import errno
+
+    checkpoints.write(tmp_path, 1, lambda folder: (folder / "state").write_text("whole"))
+
+    def full(folder: Path) -> None:
+        (folder / "state").write_text("ha")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DataError, match=r"No space left.*step-00000002.*free space"):
+        checkpoints.write(tmp_path, 2, full)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001"]
+    assert (checkpoints.read(tmp_path) / "state").read_text() == "whole"
