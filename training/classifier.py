@@ -18,7 +18,7 @@ from router.classifier import ClassifierConfig, TapClassifier
 from training import classifier_scores as scores
 from training.adapter import load_base
 from training.augment import AugmentOptions
-from training.classifier_data import encode_clips, encode_copies, usable
+from training.classifier_data import TapFeatures, encode_clips, encode_copies, usable
 from training.classifier_recipe import ClassifierRecipe
 from training.clips import Clips, describe_skipped, load_clips
 from training.data.buckets import BatchOptions, LengthBuckets
@@ -67,15 +67,15 @@ class _Job:
         torch.manual_seed(recipe.run.seed)
         start = time.monotonic()
         self.base: BaseModel = load_base(recipe.base, device, run.logger)[0]
-        train = self._clips(recipe.data.train)
+        train = self._clips(recipe.data.train, True)
         require_languages(train.records, recipe.head.languages, "The training data")
-        valid = self._clips(recipe.data.valid)
+        valid = self._clips(recipe.data.valid, True)
         run.logger.info("%d training clips, %.2f h; %d for validation", len(train), train.hours, len(valid))
         self.corpora = scores.corpora(train)
         self.train_features = encode_copies(self.base, train, recipe.head, recipe.augment, recipe.run.seed)
         self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0)
         self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
-        self.tests = {Path(path).stem: self._clips([path]) for path in recipe.data.test}
+        self.tests = {Path(path).stem: self._clips([path], False) for path in recipe.data.test}
         self.test_features = {
             name: encode_clips(self.base, clips, self.classes, PLAIN, 0) for name, clips in self.tests.items()
         }
@@ -84,14 +84,19 @@ class _Job:
         )
         self.step = 0
 
-    def _clips(self, paths: list[str]) -> Clips:
+    def _clips(self, paths: list[str], held_out: bool) -> Clips:
         options = replace(
             self.recipe.data, max_duration_s=min(self.recipe.data.max_duration_s, self.base.max_duration_s)
         )
         records, sources = load_manifests(paths, options)
-        keep = usable(records, self.classes)
+        left_out = set(self.recipe.head.without_corpora) if held_out else set()
+        keep = [i for i in usable(records, self.classes) if scores.corpus_of(records[i]) not in left_out]
         if not keep:
-            raise DataError(f"No clip of {', '.join(paths)} is in a class", valid=", ".join(self.classes))
+            found = ", ".join(sorted({scores.corpus_of(record) for record in records}))
+            raise DataError(
+                f"No clip of {', '.join(paths)} is in a class and in a corpus that is used",
+                valid=f"classes {', '.join(self.classes)}; the clips are of {found}",
+            )
         clips = load_clips([records[i] for i in keep], options, [sources[i] for i in keep])
         if clips.skipped:
             self.run.logger.info(describe_skipped(clips))
@@ -130,6 +135,7 @@ class _Job:
         torch.manual_seed(mixed_seed(seed, options.heads.index(name)))
         classifier = TapClassifier.new(self._config(name)).to(data.states.device)
         head = classifier.head
+        _standardise(head, data)
         optimizer = torch.optim.AdamW(head.parameters(), options.learning_rate, weight_decay=options.weight_decay)
         names = [self.classes[i] for i in data.classes]
         best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
@@ -216,3 +222,18 @@ class _Job:
         self.run.logger.info(
             "%s: %s, accuracy %.1f %%, balanced %.1f %%", test, head, 100 * judged.accuracy, 100 * judged.balanced
         )
+
+
+@torch.no_grad()
+def _standardise(head: torch.nn.Module, data: TapFeatures, frames: int = 100_000) -> None:
+    """Start the head's input norm so that each feature has mean 0 and deviation 1 over the training frames.
+
+    Encoder states share a large constant part (its norm can be twenty times what varies between clips), which a
+    LayerNorm across features leaves in; a head would spend its training on removing it.
+    """
+    norm = next(module for module in head.modules() if isinstance(module, torch.nn.LayerNorm))
+    sample = data.states[:: max(1, len(data.states) // frames)].float()
+    plain = F.layer_norm(sample, norm.normalized_shape, eps=norm.eps)
+    deviation = plain.std(0).clamp(min=1e-4)
+    norm.weight.copy_(1 / deviation)
+    norm.bias.copy_(-plain.mean(0) / deviation)
