@@ -46,7 +46,7 @@ def make_trainable(base: BaseModel, options: AdapterOptions, quantize: str) -> "
             module = prepare_model_for_kbit_training(module, use_gradient_checkpointing=False)
         config = LoraConfig(
             r=options.rank,
-            lora_alpha=options.scale_alpha,
+            lora_alpha=options.scale_alpha,  # type: ignore[arg-type]  # PEFT takes any number
             lora_dropout=options.dropout,
             target_modules=[site.name for site in chosen_sites(base, options)],
             use_rslora=options.rslora,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.recipe import check
+from zoo.errors import DataError
 from zoo.whisper_files import END, START, build_generation_config, save_extractor
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def build(
     """A network with fresh weights and its generation config. `languages` are those it claims to write."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    end, start = tokenizer.convert_tokens_to_ids([END, START])
+    end, start = token_id(tokenizer, END), token_id(tokenizer, START)
     config = WhisperConfig(
         vocab_size=len(tokenizer),
         num_mel_bins=options.mel_bins,
@@ -90,6 +91,14 @@ def save(
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
+def token_id(tokenizer: "WhisperTokenizer", token: str) -> int:
+    """Id of one special token. Raises DataError where the tokenizer has no such token."""
+    known = tokenizer.get_vocab()
+    if token not in known:
+        raise DataError(f"The tokenizer has no token {token}", valid="Whisper's languages and special tokens")
+    return known[token]
+
+
 class Texts:
     """Token rows of all clips on the device, and the decoder's targets made from them without a Python loop."""
 
@@ -101,9 +110,11 @@ class Texts:
         max_tokens: int,
         device: str,
     ):
-        ids = tokenizer.convert_tokens_to_ids
-        self.end, self.start, self.transcribe = ids(END), ids(START), ids("<|transcribe|>")
-        self.no_timestamps = ids("<|notimestamps|>")
+        self.end, self.start = token_id(tokenizer, END), token_id(tokenizer, START)
+        self.transcribe, self.no_timestamps = (
+            token_id(tokenizer, "<|transcribe|>"),
+            token_id(tokenizer, "<|notimestamps|>"),
+        )
         rows = tokenizer([text.strip() for text in texts], add_special_tokens=False)["input_ids"] if len(texts) else []
         room = max_tokens - 6  # start, language, task, two timestamps, end
         self.fits = [len(row) <= room for row in rows]
@@ -114,7 +125,8 @@ class Texts:
             table[i, : len(row)] = torch.tensor(row, dtype=torch.int32)
         self.table = table.to(device)
         self.counts = torch.tensor(self.lengths, device=device)
-        self.languages = torch.tensor([ids(f"<|{language}|>") for language in languages], device=device)
+        language_ids = {language: token_id(tokenizer, f"<|{language}|>") for language in set(languages)}
+        self.languages = torch.tensor([language_ids[language] for language in languages], device=device)
 
     def targets(
         self, index: torch.Tensor, width: int, timed: torch.Tensor, durations: torch.Tensor

@@ -70,7 +70,7 @@ def plan_epoch(
     grid_s: step of the grid; the model's whole context for models that pad everything to 30 s.
     """
     n = len(clips)
-    speed = np.random.default_rng([seed, epoch, 3]).uniform(*options.speed, n).astype(np.float32)
+    speed = np.random.default_rng([seed, epoch, 3]).uniform(options.speed[0], options.speed[1], n).astype(np.float32)
     durations = clips.lengths / SAMPLE_RATE
     speed = np.where(durations / speed > max_duration_s, 1.0, speed).astype(np.float32)
     languages = [record.lang for record in clips.records]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -96,13 +97,11 @@ def encode_copies(
 ) -> TapFeatures:
     """`options.copies` versions of each clip, each augmented by its own seed, some cut to a part."""
     feeder = Feeder(base, augment)
-    whole: TapFeatures | None = None
+    made = []
     for copy in range(options.copies):
-        rng = np.random.default_rng([seed, copy, 7])
-        cut, offsets = _cropped(clips, options, rng)
-        made = _encode(base, feeder, cut, offsets, options.classes, mixed_seed(seed, copy))
-        whole = made if whole is None else whole.joined(made)
-    return whole
+        cut, offsets = _cropped(clips, options, np.random.default_rng([seed, copy, 7]))
+        made.append(_encode(base, feeder, cut, offsets, options.classes, mixed_seed(seed, copy)))
+    return reduce(TapFeatures.joined, made)
 
 
 def _cropped(clips: Clips, options: HeadOptions, rng: np.random.Generator) -> tuple[Clips, np.ndarray]:
@@ -122,7 +121,7 @@ def _encode(
     shape = BatchOptions(batch_size=256, max_batch_s=BATCH_S, grid_s=feeder.grid_s, shuffle=False)
     durations = clips.lengths / SAMPLE_RATE
     parts: list[tuple[int, torch.Tensor]] = []
-    for number, members in enumerate(LengthBuckets(durations, shape).batches()):
+    for number, members in enumerate(LengthBuckets(durations.tolist(), shape).batches()):
         index = np.asarray(members)
         grid = np.ceil(durations[index].max() / feeder.grid_s - 1e-6) * feeder.grid_s
         samples = round(min(max(grid, feeder.grid_s), base.max_duration_s) * SAMPLE_RATE)

@@ -8,7 +8,7 @@ comment line of each recipe file.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from zoo.errors import RecipeError
 
@@ -108,7 +108,7 @@ def load(kind: type[Options], path: str | Path, overrides: Sequence[str] = ()) -
         merged = OmegaConf.merge(
             _writable(OmegaConf.structured(kind)), OmegaConf.load(path), OmegaConf.from_dotlist(given)
         )
-        return OmegaConf.to_object(merged)
+        return cast(Options, OmegaConf.to_object(merged))
     except YAMLError as error:
         raise RecipeError(f"Recipe {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
     except OmegaConfBaseException as error:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from training.data.files import written_whole
 from training.recipe import RunOptions
@@ -208,7 +208,7 @@ class Run:
                 name=self.folder.name,
                 id=self.folder.name,
                 dir=str(self.folder),
-                mode=self.options.wandb,
+                mode=cast(Any, self.options.wandb),
                 config=yaml.safe_load(config_text),
                 resume="allow",
             )

@@ -6,6 +6,7 @@ after each step, writes its checkpoint and raises `Preempted`, so that nothing i
 
 import signal
 import threading
+from typing import Any
 
 
 class Preempted(Exception):
@@ -25,7 +26,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.received: str = ""
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():

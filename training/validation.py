@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Validated:
     """Hypothesis of each clip, in the order of the clips."""
     metrics: dict[str, float]
     """`wer`, `cer` over all clips (raw text), and `wer_hi`, `cer_hi`, ... per language."""
-    rows: list[dict[str, str | float]]
+    rows: list[dict[str, Any]]
     """Per clip: id, language, reference, hypothesis, word errors and words."""
 
 
