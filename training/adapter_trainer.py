@@ -59,7 +59,7 @@ def arguments(recipe: AdapterRecipe, run: Run, device: str, steps: int, base: Ba
                 f"{base.card.name} has no gradient checkpointing", valid="fit.gradient_checkpointing=false"
             )
         enable({"use_reentrant": False})
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(run.checkpoints),
         per_device_train_batch_size=recipe.plan.batch_clips,
         max_steps=steps,
@@ -86,6 +86,9 @@ def arguments(recipe: AdapterRecipe, run: Run, device: str, steps: int, base: Ba
         ddp_find_unused_parameters=recipe.adapter.progressive > 1,
         optim="adamw_torch_fused" if device.startswith("cuda") else "adamw_torch",
     )
+    if made.n_gpu > 1:
+        made._n_gpu = 1  # several GPUs are for torchrun; DataParallel would cut batches that are on one device already
+    return made
 
 
 class AdapterTrainer(Trainer):
@@ -163,7 +166,7 @@ class AdapterTrainer(Trainer):
         if not self.run_folder.active:
             return
         self.run_folder.update("running", force=True)  # the curves up to the checkpoint must be there when it is
-        best = self.valid is None or (self.best and self.best_step == self.state.global_step)
+        best = self.valid is None or (bool(self.best) and self.best_step == self.state.global_step)
         checkpoints.write(self.run_folder.checkpoints, self.state.global_step, self._fill, best)
 
     def _fill(self, folder: Path) -> None:
