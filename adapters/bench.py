@@ -28,7 +28,11 @@ SHAPES = {
     "small": {"d_model": 768, "layers": (12, 12), "heads": 12, "mels": 80},
     "large-v3": {"d_model": 1280, "layers": (32, 32), "heads": 20, "mels": 128},
 }
-TARGETS = {"qv": ("q_proj", "v_proj"), "qkvo": ("q_proj", "k_proj", "v_proj", "out_proj"), "all": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")}
+TARGETS = {
+    "qv": ("q_proj", "v_proj"),
+    "qkvo": ("q_proj", "k_proj", "v_proj", "out_proj"),
+    "all": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+}
 
 
 def build(shape: str, device: str, dtype: "torch.dtype"):
@@ -56,7 +60,11 @@ def build(shape: str, device: str, dtype: "torch.dtype"):
     with torch.device(device):
         module = WhisperForConditionalGeneration(config).to(dtype)
     module.generation_config = GenerationConfig(eos_token_id=50257, pad_token_id=50257, decoder_start_token_id=50258)
-    for name, value in {"lang_to_id": {"<|hi|>": 50276}, "task_to_id": {"transcribe": 50360}, "no_timestamps_token_id": 50364}.items():
+    for name, value in {
+        "lang_to_id": {"<|hi|>": 50276},
+        "task_to_id": {"transcribe": 50360},
+        "no_timestamps_token_id": 50364,
+    }.items():
         setattr(module.generation_config, name, value)
     card = Card(f"bench/{shape}", "whisper", context="dynamic", tap=s["layers"][0] // 2)
     return WhisperBase(module, None, None, card, Path("."), context="dynamic")
@@ -166,7 +174,22 @@ def _merged(base, weights: "LoraWeights"):
     return WhisperBase(module, None, None, base.card, base.folder, context="dynamic")
 
 
-def measure(shape: str, *, rank: int, targets: str, batch: int, actives: list[int], residents: list[int], clip_s: float, steps: int, runs: int, device: str, dtype: str, bank_dtype: str, peers: bool) -> list[dict[str, Any]]:
+def measure(
+    shape: str,
+    *,
+    rank: int,
+    targets: str,
+    batch: int,
+    actives: list[int],
+    residents: list[int],
+    clip_s: float,
+    steps: int,
+    runs: int,
+    device: str,
+    dtype: str,
+    bank_dtype: str,
+    peers: bool,
+) -> list[dict[str, Any]]:
     """One row per (residents, active) and contender: median seconds and their ratio to the base alone."""
     import copy
 
@@ -236,7 +259,12 @@ def measure(shape: str, *, rank: int, targets: str, batch: int, actives: list[in
         in_peft, model = _peft_copy(plain, few, rank, kinds)
         through_peft = workload(in_peft, batch, clip_s, steps)
         merged = workload(_merged(plain, adapters["a0"]), batch, clip_s, steps)
-        group = {"base alone": alone, "bank hard, 1 active": mixed(Mixture.one_hot(["a0"] * batch)), "PEFT single": through_peft, "merged weights": merged}
+        group = {
+            "base alone": alone,
+            "bank hard, 1 active": mixed(Mixture.one_hot(["a0"] * batch)),
+            "PEFT single": through_peft,
+            "merged weights": merged,
+        }
         for active in (a for a in actives if 1 < a <= batch):
             names = [f"a{b % active}" for b in range(batch)]
 
@@ -250,7 +278,9 @@ def measure(shape: str, *, rank: int, targets: str, batch: int, actives: list[in
     return rows
 
 
-def measure_swaps(shape: str, rank: int, targets: str, residents: list[int], runs: int, device: str, dtype: str) -> list[dict[str, Any]]:
+def measure_swaps(
+    shape: str, rank: int, targets: str, residents: list[int], runs: int, device: str, dtype: str
+) -> list[dict[str, Any]]:
     """Median seconds to swap one adapter in while n are resident: ours, and PEFT's two ways."""
     import tempfile
 
@@ -282,8 +312,24 @@ def measure_swaps(shape: str, rank: int, targets: str, residents: list[int], run
                 start = time.perf_counter()
                 bank.load("a0", read_weights(folder))
                 from_disk.append(time.perf_counter() - start)
-            rows.append({"shape": shape, "contender": "bank, from memory", "residents": held, "seconds": median(times), "bytes": bank.n_bytes // held})
-            rows.append({"shape": shape, "contender": "bank, from disk, checked", "residents": held, "seconds": median(from_disk), "bytes": bank.n_bytes // held})
+            rows.append(
+                {
+                    "shape": shape,
+                    "contender": "bank, from memory",
+                    "residents": held,
+                    "seconds": median(times),
+                    "bytes": bank.n_bytes // held,
+                }
+            )
+            rows.append(
+                {
+                    "shape": shape,
+                    "contender": "bank, from disk, checked",
+                    "residents": held,
+                    "seconds": median(from_disk),
+                    "bytes": bank.n_bytes // held,
+                }
+            )
         rows += _peft_swaps(shape, rank, kinds, residents, runs, device, dtype, folder)
     return rows
 
@@ -324,7 +370,9 @@ def _peft_swaps(shape, rank, kinds, residents, runs, device, dtype, folder: Path
             hotswap_adapter(model, str(folder), adapter_name="a0")
             swaps.append(time.perf_counter() - start)
         rows.append({"shape": shape, "contender": "PEFT load_adapter", "residents": wanted, "seconds": median(loads)})
-        rows.append({"shape": shape, "contender": "PEFT hotswap_adapter", "residents": wanted, "seconds": median(swaps)})
+        rows.append(
+            {"shape": shape, "contender": "PEFT hotswap_adapter", "residents": wanted, "seconds": median(swaps)}
+        )
     return rows
 
 
@@ -336,7 +384,14 @@ def machine() -> str:
 
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
@@ -376,15 +431,34 @@ def bench(
                 bank_dtype=bank_dtype,
                 peers=peers,
             )
-    swaps = [row for shape in shapes.split(",") for row in measure_swaps(shape, rank, targets, [int(r) for r in residents.split(",")], runs, device, dtype)]
-    settings = {"machine": machine(), "rank": rank, "targets": targets, "clip_s": clip_s, "steps": steps, "runs": runs, "dtype": dtype, "bank_dtype": bank_dtype}
-    print(f"{settings['machine']}; rank {rank}, sites {targets}, clips of {clip_s:g} s, {steps} tokens, medians of {runs} interleaved runs, {dtype}\n")
+    swaps = [
+        row
+        for shape in shapes.split(",")
+        for row in measure_swaps(shape, rank, targets, [int(r) for r in residents.split(",")], runs, device, dtype)
+    ]
+    settings = {
+        "machine": machine(),
+        "rank": rank,
+        "targets": targets,
+        "clip_s": clip_s,
+        "steps": steps,
+        "runs": runs,
+        "dtype": dtype,
+        "bank_dtype": bank_dtype,
+    }
+    print(
+        f"{settings['machine']}; rank {rank}, sites {targets}, clips of {clip_s:g} s, {steps} tokens, medians of {runs} interleaved runs, {dtype}\n"
+    )
     print("| shape | batch | residents | contender | ms | x base |\n|---|---|---|---|---|---|")
     for row in rows:
-        print(f"| {row['shape']} | {row['batch']} | {row['residents']} | {row['contender']} | {1000 * row['seconds']:.1f} | {row['x_base']:.2f} |")
+        print(
+            f"| {row['shape']} | {row['batch']} | {row['residents']} | {row['contender']} | {1000 * row['seconds']:.1f} | {row['x_base']:.2f} |"
+        )
     print("\n| shape | swap | residents | ms | MB per adapter |\n|---|---|---|---|---|")
     for row in swaps:
         size = f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else ""
         print(f"| {row['shape']} | {row['contender']} | {row['residents']} | {1000 * row['seconds']:.2f} | {size} |")
     if json_path is not None:
-        json_path.write_text(json.dumps({"settings": settings, "passes": rows, "swaps": swaps}, indent=1), encoding="utf-8")
+        json_path.write_text(
+            json.dumps({"settings": settings, "passes": rows, "swaps": swaps}, indent=1), encoding="utf-8"
+        )

@@ -46,6 +46,13 @@ def check_base(stored: StoredAdapter, base) -> None:
                 valid="the base model it was trained on",
                 remedy=f"boli zoo pull {record.base}, or boli adapters rm {stored.key}",
             )
+    if record.base_quantization and record.base_quantization != base.quantization:
+        raise AdapterError(
+            f"Adapter {stored.name} was trained on {record.base} held in {record.base_quantization}, "
+            f"the base is held in {base.quantization or base.dtype}",
+            valid=f"quantize {record.base_quantization}",
+            remedy=f"router.load(..., quantize={record.base_quantization!r})",
+        )
     if record.context != base.context:
         raise AdapterError(
             f"Adapter {stored.name} was trained in context {record.context}, the base runs in {base.context}",

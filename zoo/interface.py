@@ -148,6 +148,8 @@ class BaseModel(Protocol):
     weights_sha256: str
     """Which weights these are; an adapter's record names the ones it was trained on."""
     tokenizer_sha256: str
+    quantization: str
+    """`8bit` or `nf4` where its weights are held so; else empty."""
     device: "torch.device"
     dtype: "torch.dtype"
 

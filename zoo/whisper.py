@@ -49,6 +49,7 @@ class WhisperBase:
         tap: int | None = None,
     ):
         self.card, self.module, self.tokenizer, self.extractor, self.folder = card, module, tokenizer, extractor, folder
+        self.quantization = ""
         module.eval().requires_grad_(False)
         encoder = module.model.encoder
         self.n_layers = len(encoder.layers)
@@ -448,7 +449,9 @@ class WhisperFamily:
             )
         if quantize is None:
             module.to(device)
-        return WhisperBase(module, tokenizer, extractor, card, Path(folder), context=context, tap=tap)
+        base = WhisperBase(module, tokenizer, extractor, card, Path(folder), context=context, tap=tap)
+        base.quantization = quantize or ""
+        return base
 
 
 family = WhisperFamily()

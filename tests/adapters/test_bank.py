@@ -15,6 +15,14 @@ from zoo.errors import AdapterError, RoutingError
 from zoo.interface import DecodeOptions
 from zoo.whisper import family
 
+# Two ways of summing the same fp32 numbers differ in the last bits; 1e-5 is meant beside the largest logit.
+TOLERANCE = 1e-5
+
+
+def assert_same(got, wanted):
+    assert float((got - wanted).abs().max() / wanted.abs().max()) < TOLERANCE
+
+
 ALL = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 ADAPTERS = {
     "hi": ("hi", 8, ALL, 0, {}),
@@ -81,7 +89,7 @@ def theirs(peft, batch, row=slice(None)):
 def test_one_adapter_equals_peft(bank, peft, batch, name):
     peft[1].set_adapter(name)
     wanted = theirs(peft, batch)
-    torch.testing.assert_close(ours(bank, batch, Mixture.one_hot([name] * 6)), wanted, atol=1e-5, rtol=1e-5)
+    assert_same(ours(bank, batch, Mixture.one_hot([name] * 6)), wanted)
     alone = ours(bank, batch, Mixture((), torch.zeros(6, 0)))
     assert (wanted - alone).abs().max() > 0.1, "the adapter must matter, or the test proves nothing"
 
@@ -92,7 +100,7 @@ def test_another_adapter_in_every_row_equals_peft(bank, peft, batch):
     for i, name in enumerate(names):
         peft[1].set_adapter(name)
         wanted = theirs(peft, tuple(part[i : i + 1] for part in batch))[0]
-        torch.testing.assert_close(got[i, : len(wanted)], wanted, atol=1e-5, rtol=1e-5)
+        assert_same(got[i, : len(wanted)], wanted)
 
 
 def test_mixed_batch_equals_pefts_adapter_names(bank, peft, batch):
@@ -101,7 +109,7 @@ def test_mixed_batch_equals_pefts_adapter_names(bank, peft, batch):
     features, labels = base.features(batch[0]), base.labels(batch[1], batch[2])
     with torch.inference_mode(), model._enable_peft_forward_hooks(adapter_names=names):
         wanted = base.logits(features, labels)
-    torch.testing.assert_close(ours(bank, batch, Mixture.one_hot(names)), wanted, atol=1e-5, rtol=1e-5)
+    assert_same(ours(bank, batch, Mixture.one_hot(names)), wanted)
 
 
 def test_soft_equals_cat_merging(bank, peft, batch):
@@ -114,7 +122,7 @@ def test_soft_equals_cat_merging(bank, peft, batch):
     finally:
         model.set_adapter("hi")
         model.delete_adapter("soft")
-    torch.testing.assert_close(ours(bank, batch, Mixture.from_rows([shares] * 6)), wanted, atol=1e-5, rtol=1e-5)
+    assert_same(ours(bank, batch, Mixture.from_rows([shares] * 6)), wanted)
 
 
 def test_rows_with_different_shares_equal_their_own_call(bank, batch):
