@@ -56,7 +56,9 @@ def main() -> int:
             f"{seconds:.2f}",
         )
     console.print(table)
-    console.print(f"{errors} word errors in {words} words of {len(manifest)} clips. Sources and licences: router/clips/LICENCES.md")
+    console.print(
+        f"{errors} word errors in {words} words of {len(manifest)} clips. Sources and licences: router/clips/LICENCES.md"
+    )
     return 0
 
 

@@ -23,7 +23,7 @@ def toy_folder() -> Path:
 @pytest.fixture
 def toy_base(toy_folder):
     """The trained debug model, freshly loaded, context dynamic."""
-    from zoo.whisper import family
+    from zoo.whisper_family import family
 
     return family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")
 

@@ -65,7 +65,9 @@ def test_a_foreign_package_called_adapters_is_noticed(tmp_path):
 
 
 def boli(*arguments, **options):
-    return subprocess.run([sys.executable, str(ROOT / "boli.py"), *arguments], capture_output=True, text=True, cwd=ROOT, **options)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "boli.py"), *arguments], capture_output=True, text=True, cwd=ROOT, **options
+    )
 
 
 def test_help_lists_the_commands_and_every_command_has_help():

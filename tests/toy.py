@@ -14,7 +14,7 @@ import torch
 
 from zoo import debug
 from zoo.speech import SAMPLE_RATE, Utterance
-from zoo.whisper import family
+from zoo.whisper_family import family
 
 LETTER_S = 0.09
 ALPHABETS = {"en": "abcdefgh", "hi": "अआइईउऊएऐ", "it": "ijklmnop", "pa": "ਅਆਇਈਉਊਏਐ", "te": "అఆఇఈఉఊఎఏ"}

@@ -11,7 +11,7 @@ from adapters.record import Record
 from adapters.store import Store
 from router.classifier import ClassifierConfig, TapClassifier
 from tests import toy
-from zoo.whisper import family
+from zoo.whisper_family import family
 
 TAP = 1
 ALL = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")

@@ -46,7 +46,9 @@ class Card:
         """Raises ModelError for an unknown key: a typo in a card must not pass silently."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):
-            raise ModelError(f"Card {data.get('name', '?')!r} has unknown keys {unknown}", valid=", ".join(sorted(known)))
+            raise ModelError(
+                f"Card {data.get('name', '?')!r} has unknown keys {unknown}", valid=", ".join(sorted(known))
+            )
         data = dict(data)
         for key in ("languages", "targets"):
             data[key] = tuple(data.get(key, ()))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GROUP = "boli.families"
 
 BUILTIN = {
-    "whisper": "zoo.whisper:family",
+    "whisper": "zoo.whisper_family:family",
 }
 
 

@@ -4,7 +4,6 @@ The encoder runs in two halves around the tap; context `30s` pads every clip to 
 `dynamic` to the next point of the card's grid, with the positions sliced.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
 from zoo.fingerprint import tokenizer_sha256, weights_sha256
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site, TimedWord
-from zoo.progress import quiet_bars
 from zoo.search import Found, Stepper, beam, greedy
 from zoo.speech import SAMPLE_RATE, Utterance
 from zoo.whisper_decoder import WhisperStepper
@@ -31,7 +29,6 @@ STRIDE = 2  # encoder frames per mel frame, inverse
 FRAME_SAMPLES = HOP_SAMPLES * STRIDE  # 320 samples, 20 ms
 TIMESTAMP_S = 0.02
 SITE_KINDS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class WhisperBase:
@@ -258,7 +255,7 @@ class WhisperBase:
         ]
 
     def detect_language(self, hidden: Hidden) -> torch.Tensor:
-        """Whisper's own language detection: probabilities `[B, len(languages)]` of the token after start of transcript."""
+        """Whisper's own language detection: probabilities `[B, len(languages)]` of the token after the start token."""
         start = torch.full(
             (hidden.values.shape[0], 1), self.module.generation_config.decoder_start_token_id, device=self.device
         )
@@ -358,100 +355,3 @@ def _sites(module: nn.Module) -> tuple[Site, ...]:
         frames = part == "encoder" or (block == "encoder_attn" and kind in ("k_proj", "v_proj"))
         sites.append(Site(name, "frames" if frames else "tokens", part, layer, child.in_features, child.out_features))
     return tuple(sites)
-
-
-class WhisperFamily:
-    """How the registry meets this family."""
-
-    name = "whisper"
-
-    def matches(self, folder: Path) -> bool:
-        config = folder / "config.json"
-        return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "whisper"
-
-    def card(self, folder: Path, name: str) -> Card:
-        """Describe a local folder."""
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        layers = config["encoder_layers"]
-        languages: tuple[str, ...] = ()
-        generation = folder / "generation_config.json"
-        if generation.is_file():
-            languages = tuple(
-                token.strip("<|>") for token in json.loads(generation.read_text(encoding="utf-8")).get("lang_to_id", {})
-            )
-        return Card(
-            name=name,
-            family=self.name,
-            source=f"file:{folder}",
-            languages=languages,
-            frame_rate=SAMPLE_RATE / FRAME_SAMPLES,
-            n_layers=layers,
-            tap=layers // 2,
-            context="30s",
-            targets=("q_proj", "v_proj"),
-        )
-
-    def load(
-        self,
-        folder: Path,
-        card: Card,
-        *,
-        device: str = "cpu",
-        dtype: str = "float32",
-        context: str | None = None,
-        tap: int | None = None,
-        quantize: str | None = None,
-    ) -> WhisperBase:
-        """quantize: None, `8bit` or `nf4` (bitsandbytes). Raises ModelError where weights are missing or do not fit."""
-        from transformers import (
-            BitsAndBytesConfig,
-            WhisperFeatureExtractor,
-            WhisperForConditionalGeneration,
-            WhisperTokenizer,
-        )
-
-        if dtype not in DTYPES:
-            raise ModelError(f"dtype {dtype!r} is unknown", valid=", ".join(DTYPES))
-        options: dict = {
-            "dtype": DTYPES[dtype],
-            "attn_implementation": "sdpa",
-            "local_files_only": True,
-            "use_safetensors": True,
-        }
-        if quantize is not None:
-            if quantize not in ("8bit", "nf4"):
-                raise ModelError(f"quantize {quantize!r} is unknown", valid="None, '8bit', 'nf4'")
-            options["quantization_config"] = BitsAndBytesConfig(
-                load_in_8bit=quantize == "8bit",
-                load_in_4bit=quantize == "nf4",
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_compute_dtype=DTYPES[dtype],
-                llm_int8_skip_modules=["proj_out"],
-            )
-            options["device_map"] = {"": device}
-        try:
-            with quiet_bars():
-                module, info = WhisperForConditionalGeneration.from_pretrained(
-                    str(folder), output_loading_info=True, **options
-                )
-            tokenizer = WhisperTokenizer.from_pretrained(str(folder), local_files_only=True)
-            extractor = WhisperFeatureExtractor.from_pretrained(str(folder), local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"{card.name} in {folder} cannot be loaded: {error}", remedy=f"boli zoo verify {card.name}"
-            ) from error
-        missing = sorted(set(info["missing_keys"]) - {"proj_out.weight"})  # the head is tied to the embedding
-        wrong = [*missing, *sorted(info["unexpected_keys"]), *(str(key) for key in info["mismatched_keys"])]
-        if wrong:
-            raise ModelError(
-                f"The weights of {card.name} do not fit its config: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}",
-                remedy=f"boli zoo verify {card.name}",
-            )
-        if quantize is None:
-            module.to(device)
-        base = WhisperBase(module, tokenizer, extractor, card, Path(folder), context=context, tap=tap)
-        base.quantization = quantize or ""
-        return base
-
-
-family = WhisperFamily()

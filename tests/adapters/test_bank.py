@@ -13,7 +13,7 @@ from tests import toy
 from zoo import rows
 from zoo.errors import AdapterError, RoutingError
 from zoo.interface import DecodeOptions
-from zoo.whisper import family
+from zoo.whisper_family import family
 
 # Two ways of summing the same fp32 numbers differ in the last bits; 1e-5 is meant beside the largest logit.
 TOLERANCE = 1e-5
@@ -113,7 +113,7 @@ def test_mixed_batch_equals_pefts_adapter_names(bank, peft, batch):
 
 
 def test_soft_equals_cat_merging(bank, peft, batch):
-    base, model = peft
+    model = peft[1]
     shares = {"hi": 0.5, "te": 0.3, "pa": 0.2}
     model.add_weighted_adapter(list(shares), list(shares.values()), "soft", combination_type="cat")
     try:

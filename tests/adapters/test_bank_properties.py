@@ -11,12 +11,20 @@ from adapters.peft_files import LoraSite, LoraWeights
 from tests import toy
 from zoo.errors import BoliError
 from zoo.interface import DecodeOptions
-from zoo.whisper import family
+from zoo.whisper_family import family
 
 NAMES = ("a", "b", "c", "d", "e")
-KINDS = {"a": ("q_proj", "v_proj"), "b": ("fc1", "fc2"), "c": ("q_proj", "k_proj", "v_proj", "out_proj"), "d": ("v_proj",), "e": ("q_proj", "fc2")}
+KINDS = {
+    "a": ("q_proj", "v_proj"),
+    "b": ("fc1", "fc2"),
+    "c": ("q_proj", "k_proj", "v_proj", "out_proj"),
+    "d": ("v_proj",),
+    "e": ("q_proj", "fc2"),
+}
 RANKS = {"a": 4, "b": 1, "c": 7, "d": 16, "e": 3}
-EXAMPLES = settings(max_examples=25, deadline=None, print_blob=False, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(
+    max_examples=25, deadline=None, print_blob=False, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def random_adapter(base, name, part=None):
@@ -74,7 +82,9 @@ def merged_logits(base, weights, row, clip):
             for site, pair in weights[name].sites.items():
                 linear = base.module.get_submodule(site).base
                 changed.setdefault(site, linear.weight.clone())
-                linear.weight += (float(torch.tensor(share)) * pair.scale * (pair.B.double() @ pair.A.double())).to(linear.weight)
+                linear.weight += (float(torch.tensor(share)) * pair.scale * (pair.B.double() @ pair.A.double())).to(
+                    linear.weight
+                )
         try:
             features = base.features([clip[0]])
             return base.logits(features, base.labels([clip[1]], [clip[2]]))[0]
@@ -84,7 +94,9 @@ def merged_logits(base, weights, row, clip):
 
 
 rows_strategy = st.lists(
-    st.dictionaries(st.sampled_from(NAMES), st.floats(-1.5, 1.5, allow_nan=False).filter(lambda w: abs(w) > 1e-3), max_size=4),
+    st.dictionaries(
+        st.sampled_from(NAMES), st.floats(-1.5, 1.5, allow_nan=False).filter(lambda w: abs(w) > 1e-3), max_size=4
+    ),
     min_size=5,
     max_size=5,
 )
@@ -124,7 +136,11 @@ def test_decoding_together_is_decoding_alone(doubled, clips, rows, beam):
 
 
 @EXAMPLES
-@given(steps=st.lists(st.tuples(st.sampled_from(["load", "evict", "call", "fail", "nested"]), st.sampled_from(NAMES)), max_size=12))
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["load", "evict", "call", "fail", "nested"]), st.sampled_from(NAMES)), max_size=12
+    )
+)
 def test_loads_evictions_and_failures_leave_the_bank_right(toy_folder_bank, weights, clips, steps):
     """Whatever happened before, the next call is the call of a fresh bank; leases and limits hold."""
     bank, alone = toy_folder_bank
@@ -146,8 +162,13 @@ def test_loads_evictions_and_failures_leave_the_bank_right(toy_folder_bank, weig
             else:
                 with bank.mixing(one):
                     raise KeyError("in mid-call")
-        except (BoliError, KeyError) as error:
-            assert isinstance(error, KeyError | BankFull) or action == "evict", error
+        except BankFull:
+            pass  # two places, and both may be leased
+        except BoliError:
+            if action != "evict":  # evicting what is not there is the one other thing that may be refused
+                raise
+        except KeyError:
+            pass  # the failure in mid-call
         assert len(bank.residents) <= 2
         assert bank._leases.total() == 0
         assert bank._call.get() is None
@@ -202,6 +223,7 @@ def test_over_a_quantised_base_the_update_is_exact(toy_folder, weights, clips, k
 @pytest.mark.parametrize("bank_dtype", [torch.float32, torch.bfloat16])
 def test_a_bf16_base_differs_by_bf16_only(toy_folder, weights, clips, bank_dtype):
     """Adapters in fp32 or bf16 on a bf16 base: as far from the fp32 answer as the bf16 base itself is, not farther."""
+
     def banked(dtype, kept):
         base = family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic", dtype=dtype)
         bank = Bank(base, dtype=kept)

@@ -45,7 +45,7 @@ def test_a_foreign_adapter_is_proved_and_marked_unverified(store, toy_lora, pull
 def test_the_logit_change_is_that_of_peft(toy_lora, toy_base, toy_folder):
     from peft import PeftModel
 
-    from zoo.whisper import family
+    from zoo.whisper_family import family
 
     proof = prove(toy_base, read_weights(toy_lora))
     other = family.load(toy_folder, family.card(toy_folder, "toy"), context="dynamic")
@@ -78,7 +78,7 @@ def test_an_adapter_below_rounding_is_an_error(store, toy_lora, pulled):
 
 
 def test_a_proof_is_kept_by_both_checksums(toy_lora, toy_base, toy_folder, boli_home, monkeypatch):
-    from zoo.whisper import family
+    from zoo.whisper_family import family
 
     weights = read_weights(toy_lora)
     proof = prove(toy_base, weights, "abc")

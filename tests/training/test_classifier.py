@@ -32,7 +32,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_five_heads(manifests, toy_folder, tmp_path):
-    from zoo.whisper import family
+    from zoo.whisper_family import family
 
     export = tmp_path / "export"
     folder = train_classifier(recipe(manifests, toy_folder, tmp_path, f"export={export}", "head.epochs=4"))

@@ -481,7 +481,7 @@ def test_du_and_list_and_show(pulled, boli, home):
     assert [line.split()[0] for line in boli("zoo", "list", "--pulled")[1].splitlines()] == ["NAME", "mine"]
     listed = {card["name"]: card for card in json.loads(boli("zoo", "list", "--json")[1])}
     assert listed["mine"]["pulled"] == [pulled.version]
-    assert "zoo.whisper:family" in boli("zoo", "list", "--families")[1]
+    assert "zoo.whisper_family:family" in boli("zoo", "list", "--families")[1]
     shown = json.loads(boli("zoo", "show", "mine", "--json")[1])
     assert shown["files"] == pulled.manifest.files
     assert shown["folder"] == str(pulled.folder)

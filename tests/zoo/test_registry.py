@@ -83,7 +83,7 @@ def test_pickles_come_from_a_hub_where_the_family_verifies_them(install, hub):
 def test_one_name_and_two_objects_is_refused(install, boli):
     install("whisper", "parrots:family")
     with pytest.raises(
-        ModelError, match=r"Family 'whisper' is registered twice: as zoo.whisper:family and as parrots:family"
+        ModelError, match=r"Family 'whisper' is registered twice: as zoo.whisper_family:family and as parrots:family"
     ) as r:
         registry.targets()
     assert str(r.value).endswith("To mend it: pip uninstall parrots")
@@ -99,7 +99,7 @@ def test_an_unknown_family_names_the_known(advised):
         registry.family("wav2vec")
     code, out, _ = advised(str(refusal.value))
     assert code == 0
-    assert "zoo.whisper:family" in out
+    assert "zoo.whisper_family:family" in out
 
 
 @pytest.mark.parametrize("value", ["no_such_module:family", "parrots:nothing"])

@@ -2,7 +2,6 @@
 decoder that writes all tokens at once (CTC). It has OWSM's shapes in small and random weights."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,11 +71,17 @@ class CtcBase:
         x = inputs.values
         for layer in self.module.encoders[inputs.layer : until]:
             x = layer["self_attn"](x)
-        return Hidden(x if until is not None else self.module.after_norm(x), inputs.lengths, until or 3, done=until is None)
+        return Hidden(
+            x if until is not None else self.module.after_norm(x), inputs.lengths, until or 3, done=until is None
+        )
 
-    def decode(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> list[Hypothesis]:
+    def decode(
+        self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()
+    ) -> list[Hypothesis]:
         found = []
-        for row, length, language in zip(self.module.ctc(hidden.values).log_softmax(-1), hidden.lengths.tolist(), languages, strict=True):
+        for row, length, language in zip(
+            self.module.ctc(hidden.values).log_softmax(-1), hidden.lengths.tolist(), languages, strict=True
+        ):
             score, best = row[:length].max(dim=-1)
             tokens = tuple(t for t in torch.unique_consecutive(best).tolist() if t)
             found.append(Hypothesis(" ".join(map(str, tokens)), tokens, language, float(score.sum())))
@@ -87,7 +92,9 @@ class CtcBase:
 
     def loss(self, features, labels):
         frames = self.module.ctc(self.encode(features).values).log_softmax(-1)
-        return nn.functional.ctc_loss(frames.transpose(0, 1), labels, features.lengths, torch.full((len(labels),), labels.shape[1]))
+        return nn.functional.ctc_loss(
+            frames.transpose(0, 1), labels, features.lengths, torch.full((len(labels),), labels.shape[1])
+        )
 
 
 def utterances(*seconds):

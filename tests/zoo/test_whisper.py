@@ -10,7 +10,7 @@ from tests import toy
 from zoo.errors import ModelError
 from zoo.interface import BaseModel, DecodeOptions
 from zoo.speech import Utterance
-from zoo.whisper import family
+from zoo.whisper_family import family
 
 LANGUAGES = ("en", "hi", "it", "pa", "te")
 

@@ -1,0 +1,120 @@
+"""How the registry meets family `whisper`: what a folder of it looks like, and how it is loaded.
+
+torch is imported when a model is loaded, not when a folder is looked at.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.card import Card
+from zoo.errors import ModelError
+from zoo.progress import quiet_bars
+from zoo.speech import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from zoo.whisper import WhisperBase
+
+FRAME_SAMPLES = 320  # 20 ms: a mel hop of 160 samples, halved by the second convolution
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+class WhisperFamily:
+    """How the registry meets this family."""
+
+    name = "whisper"
+
+    def matches(self, folder: Path) -> bool:
+        config = folder / "config.json"
+        return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "whisper"
+
+    def card(self, folder: Path, name: str) -> Card:
+        """Describe a local folder."""
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        layers = config["encoder_layers"]
+        languages: tuple[str, ...] = ()
+        generation = folder / "generation_config.json"
+        if generation.is_file():
+            languages = tuple(
+                token.strip("<|>") for token in json.loads(generation.read_text(encoding="utf-8")).get("lang_to_id", {})
+            )
+        return Card(
+            name=name,
+            family=self.name,
+            source=f"file:{folder}",
+            languages=languages,
+            frame_rate=SAMPLE_RATE / FRAME_SAMPLES,
+            n_layers=layers,
+            tap=layers // 2,
+            context="30s",
+            targets=("q_proj", "v_proj"),
+        )
+
+    def load(
+        self,
+        folder: Path,
+        card: Card,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        context: str | None = None,
+        tap: int | None = None,
+        quantize: str | None = None,
+    ) -> "WhisperBase":
+        """quantize: None, `8bit` or `nf4` (bitsandbytes). Raises ModelError where weights are missing or do not fit."""
+        import torch
+        from transformers import (
+            BitsAndBytesConfig,
+            WhisperFeatureExtractor,
+            WhisperForConditionalGeneration,
+            WhisperTokenizer,
+        )
+
+        from zoo.whisper import WhisperBase
+
+        if dtype not in DTYPES:
+            raise ModelError(f"dtype {dtype!r} is unknown", valid=", ".join(DTYPES))
+        options: dict = {
+            "dtype": getattr(torch, dtype),
+            "attn_implementation": "sdpa",
+            "local_files_only": True,
+            "use_safetensors": True,
+        }
+        if quantize is not None:
+            if quantize not in ("8bit", "nf4"):
+                raise ModelError(f"quantize {quantize!r} is unknown", valid="None, '8bit', 'nf4'")
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_8bit=quantize == "8bit",
+                load_in_4bit=quantize == "nf4",
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=getattr(torch, dtype),
+                llm_int8_skip_modules=["proj_out"],
+            )
+            options["device_map"] = {"": device}
+        try:
+            with quiet_bars():
+                module, info = WhisperForConditionalGeneration.from_pretrained(
+                    str(folder), output_loading_info=True, **options
+                )
+            tokenizer = WhisperTokenizer.from_pretrained(str(folder), local_files_only=True)
+            extractor = WhisperFeatureExtractor.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"{card.name} in {folder} cannot be loaded: {error}", remedy=f"boli zoo verify {card.name}"
+            ) from error
+        missing = sorted(set(info["missing_keys"]) - {"proj_out.weight"})  # the head is tied to the embedding
+        wrong = [*missing, *sorted(info["unexpected_keys"]), *(str(key) for key in info["mismatched_keys"])]
+        if wrong:
+            shown = ", ".join(wrong[:5]) + (" ..." if len(wrong) > 5 else "")
+            raise ModelError(
+                f"The weights of {card.name} do not fit its config: {shown}",
+                remedy=f"boli zoo verify {card.name}",
+            )
+        if quantize is None:
+            module.to(device)
+        base = WhisperBase(module, tokenizer, extractor, card, Path(folder), context=context, tap=tap)
+        base.quantization = quantize or ""
+        return base
+
+
+family = WhisperFamily()
