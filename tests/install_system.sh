@@ -3,7 +3,9 @@
 # system. Elsewhere it says what is missing; the tests that need it are then skipped with the reason.
 set -u
 cd "$(dirname "$0")/.."
-for script in training/install_speech.sh slurm/install.sh; do
-  [ -f "$script" ] && bash "$script" || echo "tests: $script did not install its packages; its tests will be skipped" >&2
-done
+if ! command -v espeak-ng >/dev/null; then
+  { apt-get update -q && apt-get install -y -q --no-install-recommends espeak-ng; } >/dev/null 2>&1 \
+    || echo "tests: espeak-ng could not be installed; tests of synthetic speech will be skipped" >&2
+fi
+bash slurm/install.sh || echo "tests: SLURM could not be installed; tests on a cluster will be skipped" >&2
 exit 0
