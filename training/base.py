@@ -65,6 +65,10 @@ class LearnOptions:
     ctc_final: float = 0.1
     timestamps: float = 0.1
     """Share of clips written with timestamps (0.00 and the clip's end)."""
+    gentle: float = 0.0
+    """Share of the training, at its start, with clips of at most `gentle_s` and without augmentation. A small base that
+    starts with everything at once may never leave the plateau on which CTC writes blanks (docs/log.md)."""
+    gentle_s: float = 4.5
     ema: float = 0.999
     """Decay of the moving average of weights that is validated and saved; 0: the weights themselves."""
     precision: str = "auto"
@@ -82,6 +86,7 @@ class LearnOptions:
         check(self.precision in ("auto", "fp32", "bf16"), "learn.precision", self.precision, "auto, fp32, bf16")
         check(self.learning_rate > 0, "learn.learning_rate", self.learning_rate, "above 0")
         check(0 <= self.timestamps <= 1, "learn.timestamps", self.timestamps, "0 to 1")
+        check(0 <= self.gentle < 1, "learn.gentle", self.gentle, "0 up to below 1")
         check(0 <= self.ema < 1, "learn.ema", self.ema, "0 up to below 1")
 
 
@@ -159,6 +164,12 @@ class _Job:
         for part in (self.clips, self.valid):
             if part and part.skipped:
                 log(describe_skipped(part))
+        # Batches are padded to the grid: the limit is its next point.
+        grid = max(1, math.ceil(recipe.learn.gentle_s / recipe.grid_s - 1e-6)) * recipe.grid_s
+        self.gentle_samples = round(grid * SAMPLE_RATE)
+        shortest = float(self.clips.lengths.min()) / SAMPLE_RATE
+        check(not recipe.learn.gentle or shortest <= recipe.learn.gentle_s, "learn.gentle_s", recipe.learn.gentle_s,
+              f"at least {shortest:.1f}, the shortest clip's length")  # fmt: skip
         self.clips.to(self.device)
         records = self.clips.records
         self.texts = Texts(
@@ -205,8 +216,11 @@ class _Job:
         while self.progress.share(self.step) < 1:
             plan = self._plan()
             while self.position < len(plan) and self.progress.share(self.step) < 1:
-                measured = self._step(plan[self.position])
+                batch = plan[self.position]
                 self.position += 1
+                if self._gentle() and batch.samples > self.gentle_samples:
+                    continue
+                measured = self._step(batch)
                 self.step += 1
                 if self.step % self.recipe.run.log_every == 0:
                     self._log(measured)
@@ -224,6 +238,9 @@ class _Job:
                 self.epoch, self.position = self.epoch + 1, 0
         self._save()
         return self._export()
+
+    def _gentle(self) -> bool:
+        return self.progress.share(self.step) < self.recipe.learn.gentle
 
     def _plan(self) -> list[Planned]:
         """This epoch's batches; the next epoch's are laid out meanwhile, so that the device need not wait."""
@@ -246,8 +263,11 @@ class _Job:
         self.model.train()
         generator = torch.Generator(self.device).manual_seed(mixed_seed(self.recipe.run.seed, self.step))
         audio, lengths = gather(self.clips, batch, self.device)
-        audio = self.augmenter.waves(audio, lengths, generator)
-        mel = self.augmenter.mels(self.log_mel(audio), lengths, generator)
+        if self._gentle():
+            mel = self.log_mel(audio)
+        else:
+            audio = self.augmenter.waves(audio, lengths, generator)
+            mel = self.augmenter.mels(self.log_mel(audio), lengths, generator)
         index = torch.from_numpy(batch.index).to(self.device, non_blocking=True)
         width = max(self.texts.lengths[i] for i in batch.index)
         timed = torch.rand(len(index), generator=generator, device=self.device) < learn.timestamps

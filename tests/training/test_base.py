@@ -83,6 +83,40 @@ def test_resume_is_exact(manifests, tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_begins_gently(manifests, tmp_path, monkeypatch):
+    """Short clips without augmentation first, then everything."""
+    from training import base as module
+
+    steps, damaged = [], []
+    original = module._Job._step
+
+    def step(job, batch):
+        steps.append((job.progress.share(job.step), batch.samples))
+        return original(job, batch)
+
+    def waves(augmenter, audio, lengths, generator):
+        damaged.append(len(steps))
+        return audio
+
+    monkeypatch.setattr(module._Job, "_step", step)
+    monkeypatch.setattr(module.Augmenter, "waves", waves)
+    options = [
+        "learn.steps=20",
+        "learn.gentle=0.5",
+        "learn.gentle_s=0.6",
+        "data.valid=[]",
+        "augment.noise=1.0",
+        "grid_s=0.2",
+    ]
+    train_base(recipe(manifests, tmp_path, *options))
+    gentle = [samples for share, samples in steps if share < 0.5]
+    assert len(gentle) == 10 and max(gentle) == 9_600
+    assert max(samples for share, samples in steps if share >= 0.5) > 9_600
+    assert damaged == list(range(11, 21))
+    with pytest.raises(RecipeError, match="learn.gentle_s"):
+        train_base(recipe(manifests, tmp_path, "learn.gentle=0.5", "learn.gentle_s=0.01", "data.valid=[]"))
+
+
 def test_targets_are_those_of_the_zoo(toy_base):
     texts = Texts(["abc", "അആ"[:1] + "b"], ["en", "hi"], toy_base.tokenizer, 128, "cpu")
     index = torch.tensor([0, 1])
