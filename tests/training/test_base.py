@@ -110,10 +110,11 @@ def test_begins_gently(manifests, tmp_path, monkeypatch):
     ]
     train_base(recipe(manifests, tmp_path, *options))
     gentle = [samples for share, samples in steps if share < 0.5]
-    assert len(gentle) == 10 and max(gentle) == 9_600
+    assert len(gentle) == 10
+    assert max(gentle) == 9_600
     assert max(samples for share, samples in steps if share >= 0.5) > 9_600
     assert damaged == list(range(11, 21))
-    with pytest.raises(RecipeError, match="learn.gentle_s"):
+    with pytest.raises(RecipeError, match=r"learn\.gentle_s"):
         train_base(recipe(manifests, tmp_path, "learn.gentle=0.5", "learn.gentle_s=0.01", "data.valid=[]"))
 
 
