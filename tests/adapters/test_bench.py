@@ -1,0 +1,24 @@
+import json
+import math
+
+from typer.testing import CliRunner
+
+from adapters.bench import app
+
+
+def test_every_contender_is_measured_and_written(tmp_path):
+    written = tmp_path / "bench.json"
+    options = "--shapes debug --batches 2 --residents 2 --active 1,2 --rank 4 --steps 2 --runs 1 --clip-s 1"
+    result = CliRunner().invoke(app, [*options.split(), "--json", str(written)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    content = json.loads(written.read_text())
+    assert {row["contender"] for row in content["passes"]} == {
+        "base alone", "bank, no mixture", "bank hard, 1 active", "bank hard, 2 active", "bank soft over 2",
+        "PEFT single", "merged weights", "PEFT adapter_names, 2 active",
+    }  # fmt: skip
+    assert {row["contender"] for row in content["swaps"]} == {
+        "bank, from memory", "bank, from disk, checked", "PEFT load_adapter", "PEFT hotswap_adapter",
+    }  # fmt: skip
+    rows = [*content["passes"], *content["swaps"]]
+    assert all(math.isfinite(row["seconds"]) and row["seconds"] > 0 for row in rows)
+    assert all(f"| {row['contender']} |" in result.output for row in rows)
