@@ -37,7 +37,7 @@ def rankings(
 
     test_set: name or beginning of the hash. Scores without a hash of their test set are compared with nothing.
     """
-    groups: dict[tuple, list[tuple[StoredAdapter, Score]]] = {}
+    groups: dict[tuple[str, str, str, str, str, int], list[tuple[StoredAdapter, Score]]] = {}
     left = []
     for stored in adapters:
         placed = False
@@ -51,7 +51,7 @@ def rankings(
             left.append(stored)
     sign = -1 if metric in HIGHER_IS_BETTER else 1
     found = []
-    for (language, *way, count), rows in groups.items():
+    for (language, measure, hashed, norm, way, count), rows in groups.items():
         rows.sort(key=lambda row: (sign * row[1].value, row[0].key.rank, str(row[0].key), row[0].version))
-        found.append(Ranking(language, *way, count, tuple(rows)))
+        found.append(Ranking(language, measure, hashed, norm, way, count, tuple(rows)))
     return sorted(found, key=lambda r: (r.language, -len(r.rows), r.name, r.normaliser, r.decoding)), left

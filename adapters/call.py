@@ -91,10 +91,11 @@ class Call:
             )
         if not self.groups:
             return y
-        per_frame = self.frame_weights is not None and axis == "frames"
-        if per_frame and x.shape[1] != self.frame_weights.shape[1]:
+        by_frame = self.frame_weights if axis == "frames" else None
+        per_frame = by_frame is not None
+        if by_frame is not None and x.shape[1] != by_frame.shape[1]:
             raise RoutingError(
-                f"A site sees {x.shape[1]} frames, the mixture has {self.frame_weights.shape[1]}",
+                f"A site sees {x.shape[1]} frames, the mixture has {by_frame.shape[1]}",
                 valid="one weight per frame",
             )
         if len(self.groups) == 1 and self.groups[0].span == (0, self.n_rows):
@@ -153,7 +154,10 @@ class Call:
         key = (None if rows is None else id(rows), members, ranks, per_frame)
         scale = self._scales.get(key)
         if scale is None:
-            weights = self.frame_weights if per_frame else self.weights[:, None, :]
+            weights = self.weights[:, None, :]
+            if per_frame:
+                assert self.frame_weights is not None
+                weights = self.frame_weights
             if rows is not None:
                 weights = weights[rows]
             spread = torch.tensor(

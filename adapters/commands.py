@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,7 +79,9 @@ def list_adapters(
         found.sort(key=lambda stored: (stored.key, stored.record.created))
         if as_json:
             return _print([_summary(stored) for stored in found])
-        rows = [("LANGUAGE", "RANK", "VARIANT", "VERSION", "MODEL", "BASE", "LAYERS FROM", "PARAMETERS", "CREATED")]
+        rows: list[tuple[str, ...]] = [
+            ("LANGUAGE", "RANK", "VARIANT", "VERSION", "MODEL", "BASE", "LAYERS FROM", "PARAMETERS", "CREATED")
+        ]
         for stored in found:
             key, record = stored.key, stored.record
             verified = "verified" if record.base_verified else "unverified"
@@ -164,7 +166,7 @@ def rm(
         store = folder.parents[DEPTH - 1]
     with _opened(store, write=True) as opened:
         if folder.is_dir():
-            key = AdapterKey.from_path(Path(*folder.parts[-DEPTH:]))
+            key = AdapterKey.from_path(PurePosixPath(*folder.parts[-DEPTH:]))
             stored = StoredAdapter(key, folder.name, opened.folder / key.path / folder.name)
         else:
             stored = opened.select(name)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from adapters.peft_files import CONFIG, PICKLES, WEIGHTS, pickled
 from zoo import network
@@ -24,9 +25,9 @@ def fetch(repository: str, revision: str = "") -> tuple[Path, str]:
     )
 
     endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-    options = {"revision": revision or None, "allow_patterns": _WANTED, "endpoint": endpoint}
+    options: dict[str, Any] = {"revision": revision or None, "allow_patterns": _WANTED, "endpoint": endpoint}
     # the HTTP library under huggingface_hub has changed its name between versions; its base error is known by it
-    http_error = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+    http_error: type[BaseException] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     try:
         if network.offline():
             folder = Path(snapshot_download(repository, local_files_only=True, **options))
@@ -34,7 +35,7 @@ def fetch(repository: str, revision: str = "") -> tuple[Path, str]:
         information = HfApi(endpoint=endpoint).model_info(
             repository, revision=revision or None, timeout=network.read_timeout_s()
         )
-        names = [file.rfilename for file in information.siblings]
+        names = [file.rfilename for file in information.siblings or []]
         if WEIGHTS not in names and (found := [name for name in names if Path(name).suffix in PICKLES]):
             raise pickled(f"{endpoint}/{repository}", found[0])
         if CONFIG not in names:

@@ -46,7 +46,9 @@ class Index:
     def __init__(self, folder: Path, read: Callable[[Path], str]):
         self._folder, self._read = folder, read
         self._lock = threading.Lock()
-        self._entries: list[Entry] | None = None
+        self._entries: list[Entry] = []
+        self._known = False
+        """Whether the entries were ever read."""
         self._paths: list[str] = []
         self._changed: int | None = None
         self._settled = False
@@ -85,10 +87,10 @@ class Index:
 
     def _refresh(self) -> None:
         changed = self._stamp()
-        if self._entries is not None and self._settled and changed == self._changed:
+        if self._known and self._settled and changed == self._changed:
             return
-        known = {entry.path: entry for entry in self._entries} if self._entries is not None else {}
-        if self._entries is None:
+        known = {entry.path: entry for entry in self._entries}
+        if not self._known:
             stored, seen, settled = self._load()
             if settled and changed is not None and seen == changed:
                 self._keep(stored, changed, True)
@@ -123,7 +125,7 @@ class Index:
 
     def _keep(self, entries: list[Entry], changed: int | None, settled: bool) -> None:
         self._entries, self._paths = entries, [entry.path for entry in entries]
-        self._changed, self._settled = changed, settled
+        self._changed, self._settled, self._known = changed, settled, True
 
     def _stamp(self) -> int | None:
         try:

@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -66,6 +67,10 @@ def kills(count: int, seed: int, folder: Path) -> Rows:
     usual_s = time.monotonic() - started
     started, under_way, corrupt, doubled, swept, lost = time.monotonic(), 0, 0, 0, 0, 0
     started_processes = 0
+
+    def publish(i: int) -> None:
+        Store(store.folder).publish(_key(i), made[i])
+
     left = {"nothing new": 0, "a staged folder": 0, "a published adapter": 0}
     while under_way < count:
         chosen = [chance.randrange(len(made)) for _ in range(chance.choice([1, 1, 2, 3]))]
@@ -75,7 +80,7 @@ def kills(count: int, seed: int, folder: Path) -> Rows:
                     store.remove(stored)
         before = {stored.folder for stored in store.all()}
         waiting = _stopped_publisher(store, made[7]) if chance.random() < 0.1 else 0
-        running = [_fork(lambda i=i: Store(store.folder).publish(_key(i), made[i])) for i in chosen]
+        running = [_fork(partial(publish, i)) for i in chosen]
         time.sleep(chance.uniform(0, 1.2 * usual_s * len(running)))
         for process in running:
             under_way += _kill(process)
@@ -116,12 +121,12 @@ def _stopped_publisher(store: Store, made: Path) -> int:
     def publish() -> None:
         rename = os.rename
 
-        def stop_first(*names) -> None:
+        def stop_first(*names: str | os.PathLike) -> None:
             os.rename = rename
             os.kill(os.getpid(), signal.SIGSTOP)
             rename(*names)
 
-        os.rename = stop_first
+        os.rename = stop_first  # type: ignore[assignment]
         Store(store.folder).publish(AdapterKey(BASE, "kn", 4), made)
 
     process = _fork(publish)
@@ -148,7 +153,8 @@ def publishers(count: int, folder: Path) -> Rows:
 
     def poll() -> None:
         os.close(go)
-        mine, looked, broken, seen = Store(store.folder), 0, 0, set()
+        mine, looked, broken = Store(store.folder), 0, 0
+        seen: set[Path] = set()
         end = None
         while end is None or time.monotonic() < end:
             if end is None and (folder / "stop").exists():
@@ -166,7 +172,7 @@ def publishers(count: int, folder: Path) -> Rows:
         os.write(answer, json.dumps([looked, broken, len(seen)]).encode())
 
     reader = _fork(poll)
-    running = [_fork(lambda job=i % jobs: publish(job)) for i in range(count)]
+    running = [_fork(partial(publish, i % jobs)) for i in range(count)]
     started = time.monotonic()
     os.close(go)
     failed = sum(os.waitpid(process, 0)[1] != 0 for process in running)
@@ -237,7 +243,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 def _each(keys: list[AdapterKey], call: Callable[[AdapterKey], StoredAdapter | list], summary=median) -> float:
     call(keys[0])
-    return summary([_seconds(lambda key=key: call(key)) for key in keys])
+    return summary([_seconds(partial(call, key)) for key in keys])
 
 
 def _key(i: int) -> AdapterKey:

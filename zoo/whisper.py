@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -290,7 +291,8 @@ class WhisperBase:
         """Cut at the timestamp tokens; a piece whose end the model did not write lasts to the clip's end."""
         first = self.module.generation_config.no_timestamps_token_id + 1
         pieces: list[Piece] = []
-        start, held = 0.0, []
+        start = 0.0
+        held: list[int] = []
 
         def close(end: float) -> None:
             text = self.tokenizer.decode(held, skip_special_tokens=True).strip()
@@ -351,7 +353,8 @@ def _sites(module: nn.Module) -> tuple[Site, ...]:
         match = re.fullmatch(r"model\.(encoder|decoder)\.layers\.(\d+)\.(?:(\w+)\.)?(\w+)", name)
         if not match or match[4] not in SITE_KINDS:
             continue
-        part, layer, block, kind = match[1], int(match[2]), match[3], match[4]
+        part: Literal["encoder", "decoder"] = "encoder" if match[1] == "encoder" else "decoder"
+        layer, block, kind = int(match[2]), match[3], match[4]
         frames = part == "encoder" or (block == "encoder_attn" and kind in ("k_proj", "v_proj"))
         sites.append(Site(name, "frames" if frames else "tokens", part, layer, child.in_features, child.out_features))
     return tuple(sites)

@@ -40,6 +40,7 @@ class WhisperStepper:
 
     def start(self) -> torch.Tensor:
         states, self.states = self.states, None
+        assert states is not None, "a decode starts once"
         for layer in self.decoder.layers:
             attention = layer.encoder_attn
             self.cross_keys.append(_heads(attention.k_proj(states), attention))

@@ -35,8 +35,9 @@ def align(base, hidden: Hidden, prompt: torch.Tensor, hypotheses: Sequence[Hypot
         decoder, base.module.proj_out, hidden.values, torch.cat([prompt, rows], dim=1), 0, watch=True
     )
     stepper.start()
+    assert stepper.watched is not None
     weights = torch.stack([stepper.watched[layer][:, head] for layer, head in _heads(base.module)], dim=1).float()
-    found = []
+    found: list[tuple[TimedWord, ...]] = []
     for i, tokens in enumerate(texts):
         if not tokens:
             found.append(())
