@@ -115,7 +115,7 @@ def draw_manner(rng: random.Random, kind: str = "") -> Manner:
     return Manner(rate=round(rng.triangular(85, 240, 140)), word_gap=gap)
 
 
-def _library() -> tuple[ctypes.CDLL, str | None]:
+def library() -> tuple[ctypes.CDLL, str | None]:
     """libespeak-ng, from the system or from an unpacked root with everything it needs loaded first."""
     root = os.environ.get(ESPEAK_ROOT)
     if not root:
@@ -147,7 +147,7 @@ class Espeak:
 
     def __init__(self) -> None:
         try:
-            self._lib, data = _library()
+            self._lib, data = library()
         except OSError as error:
             raise DataError(
                 f"libespeak-ng cannot be loaded ({error})",
@@ -162,7 +162,6 @@ class Espeak:
         self._pieces: list[bytes] = []
         self._libc = ctypes.CDLL(None)
         self._callback = _CALLBACK(self._take)  # kept: ctypes does not hold it
-        self._lib.espeak_SetSynthCallback(self._callback)
 
     def _take(self, samples, count: int, _events) -> int:
         if samples and count > 0:
@@ -177,6 +176,7 @@ class Espeak:
                 f"espeak-ng has no voice {name!r}",
                 valid="a language of `espeak-ng --voices`, with a variant of `--voices=variant`",
             )
+        self._lib.espeak_SetSynthCallback(self._callback)  # each time: the library has one, whoever uses it
         self._libc.srand(seed & 0x7FFFFFFF)
         for parameter, value in (
             (_RATE, manner.rate),
@@ -215,7 +215,7 @@ def join(pieces: Sequence[np.ndarray], gaps_s: Sequence[float]) -> tuple[np.ndar
     out, spans, position = [], [], 0
     for index, piece in enumerate(pieces):
         if index:
-            gap = np.zeros(int(gaps_s[index - 1] * SAMPLE_RATE), np.float32)
+            gap: np.ndarray = np.zeros(int(gaps_s[index - 1] * SAMPLE_RATE), np.float32)
             out.append(gap)
             position += len(gap)
         out.append(piece)
