@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from router.classifier import UNKNOWN
 from router.passes import Passed
@@ -53,7 +54,7 @@ def assemble(name: str, duration_s: float, parts: Sequence[Part], timings: dict[
 def segments_of(part: Part, probability: float) -> list[Segment]:
     """One segment; several where the model wrote timestamps or the words are timed."""
     hypothesis, decision = part.passed.hypothesis, part.passed.decision
-    common = {
+    common: dict[str, Any] = {
         "language": decision.language,
         "probability": probability,
         "weights": part.passed.weights,

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from adapters.store import Store
-from router.classifier import CONFIG, TapClassifier, WhisperDetection
+from router.classifier import CONFIG, Classifier, TapClassifier, WhisperDetection
 from router.options import transcribe_options
 from router.router import Router
 from zoo.errors import RoutingError
@@ -49,7 +49,7 @@ def load(
         store = EMBEDDED_STORE
     opened = Store(store) if store is not None else None
     folder: Path | None = None
-    if classifier not in (None, "whisper"):
+    if classifier is not None and classifier != "whisper":
         folder = Path(classifier)
     elif classifier is None:
         for candidate in ([opened.folder / "classifier"] if opened else []) + (
@@ -60,6 +60,7 @@ def load(
                 break
     tap = TapClassifier.load(folder).config.tap if folder is not None else None
     base = zoo.load(model, device=device, dtype=dtype, context=context, tap=tap, quantize=quantize)
+    chosen: Classifier
     if folder is not None:
         chosen = TapClassifier.load(folder, base)
     elif hasattr(base, "detect_language"):

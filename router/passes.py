@@ -16,7 +16,7 @@ from router.classifier import UNKNOWN, Classifier
 from router.options import TranscribeOptions
 from router.policies import Decision, adapter_weights, decide, explained
 from zoo.errors import RoutingError
-from zoo.interface import Hidden, Hypothesis, TimedWord
+from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, TimedWord
 from zoo.speech import Utterance
 
 TOKENS_PER_S = 60  # nobody says more, also not in bytes of an Indic script: what is longer is a loop
@@ -98,7 +98,7 @@ def run(
     rows = [adapter_weights(decision, adapters) for decision in decisions]
     if options.ensemble == "logits":
         hypotheses, words = _decode_apart(
-            base, bank, adapters, lowest_layers, (entry, tapped), decisions, probabilities, decoding, options, clock
+            base, bank, adapters, lowest_layers, (entry, tapped), decisions, probabilities, decoding, clock
         )
     else:
         with _mixing(bank, Mixture.from_rows(rows), clock) as mixture:
@@ -132,7 +132,17 @@ def run_fitting(base, bank, classifier, adapters, lowest_layers, utterances, opt
         ]
 
 
-def _decode_apart(base, bank, adapters, lowest_layers, states, decisions, probabilities, decoding, options, clock):
+def _decode_apart(
+    base,
+    bank: Bank,
+    adapters: dict[str, str],
+    lowest_layers: dict[str, int],
+    states: tuple[Features | Hidden, Features | Hidden],
+    decisions: list[Decision],
+    probabilities: list[dict[str, float]],
+    decoding: DecodeOptions,
+    clock: Clock,
+) -> tuple[list[Hypothesis], list[tuple[TimedWord, ...]]]:
     """`ensemble="logits"`: each language of a decision runs through its own adapter, under its own language token, and
     the decoders' distributions are averaged step by step by the decision's shares.
 

@@ -3,13 +3,14 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from copy import copy
-from typing import Any, Literal, overload
+from typing import Any, BinaryIO, Literal, Protocol, overload
 
 import numpy as np
 
 from adapters.bank import Bank
+from adapters.peft_files import LoraWeights
 from adapters.store import Store, StoredAdapter
 from router.assembling import Part, assemble
 from router.chunks import Chunk, Recording
@@ -26,6 +27,15 @@ from zoo.speech import SAMPLE_RATE, Utterance
 WINDOW_BATCHES = 4  # batches of chunks that are read before they are passed, to find some of like length
 BLOCK_SAMPLES = int(audio.BLOCK_S * SAMPLE_RATE)
 CONTEXT_CHARACTERS = 500  # of the text before, where it is carried over
+
+
+class Tensor(Protocol):
+    """A torch tensor, or another library's that can become an array."""
+
+    def numpy(self) -> np.ndarray: ...
+
+
+OneRecording = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | np.ndarray | Tensor
 
 
 class Router:
@@ -79,11 +89,12 @@ class Router:
         """Languages that an adapter of the store serves."""
         return tuple(sorted(self.adapters))
 
-    def _weights(self, name: str):
+    def _weights(self, name: str) -> LoraWeights:
+        assert self.store is not None, "names come from a store"
         return self.store.weights(self._by_name[name])
 
     @overload
-    def transcribe(self, inputs: Any, rate: int | None = None, **options) -> Transcript: ...
+    def transcribe(self, inputs: OneRecording, rate: int | None = None, **options) -> Transcript: ...  # type: ignore[overload-overlap]
 
     @overload
     def transcribe(self, inputs: Iterable[Any], rate: int | None = None, **options) -> Iterator[Transcript]: ...
@@ -245,6 +256,7 @@ class _Heard:
     def result(self) -> "Transcript | BoliError":
         if self.error is not None:
             return self.error
+        assert self.recording is not None, "it is complete: it was read"
         return assemble(self.name, self.recording.duration_s, self.parts, self.timings)
 
 
@@ -260,7 +272,7 @@ def _done(pending: "deque[_Heard]", bar) -> "Iterator[Transcript | BoliError]":
 def _bar(inputs: Iterable[Any]):
     from tqdm import tqdm
 
-    return tqdm(total=len(inputs) if hasattr(inputs, "__len__") else None, unit="recording", smoothing=0.1)
+    return tqdm(total=len(inputs) if isinstance(inputs, Sized) else None, unit="recording", smoothing=0.1)
 
 
 def is_samples(item: Any) -> bool:

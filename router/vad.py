@@ -29,12 +29,12 @@ class Silero:
 
     def __init__(self, path: Path):
         self._session = _session(str(path))
-        self._h = np.zeros((1, 1, 128), np.float32)
-        self._c = np.zeros((1, 1, 128), np.float32)
-        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+        self._h: np.ndarray = np.zeros((1, 1, 128), np.float32)
+        self._c: np.ndarray = np.zeros((1, 1, 128), np.float32)
+        self._context: np.ndarray = np.zeros(CONTEXT_SAMPLES, np.float32)
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
-        found = [np.zeros(0, np.float32)]
+        found: list[np.ndarray] = [np.zeros(0, np.float32)]
         for start in range(0, len(windows), BLOCK_WINDOWS):
             block = windows[start : start + BLOCK_WINDOWS]
             before = np.concatenate([self._context[None], block[:-1, -CONTEXT_SAMPLES:]])
@@ -50,7 +50,7 @@ class Silero:
 class Energy:
     """Loudness above the noise floor: 10 dB above it is as likely speech as not."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._floor: float | None = None
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
