@@ -57,7 +57,7 @@ def load_base(options: BaseOptions, device: str, log) -> tuple[BaseModel, str]:
     plain weights, held as ""."""
     import zoo
 
-    kind = {"context": options.context or None, "tap": None if options.tap < 0 else options.tap}
+    kind: dict[str, Any] = {"context": options.context or None, "tap": None if options.tap < 0 else options.tap}
     kind |= {"device": device, "dtype": options.dtype}
     if options.quantize:
         try:
@@ -124,6 +124,7 @@ def _finish(recipe: AdapterRecipe, run: Run, trainer: AdapterTrainer, base: Base
     if not run.active:
         return {}
     best = checkpoints.read(run.checkpoints, "best") or checkpoints.read(run.checkpoints)
+    assert best is not None, "the trainer saves at its last step"
     trainer.load_weights(best)
     final: dict[str, Any] = {
         "parameters": trained, "steps": trainer.state.global_step, "best_step": trainer.best_step,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import ExportableState, PrinterCallback
 
 from training import checkpoints
@@ -93,6 +93,9 @@ def arguments(recipe: AdapterRecipe, run: Run, device: str, steps: int, base: Ba
 
 class AdapterTrainer(Trainer):
     """Trainer over an endless stream; `checkpoints/latest` and `checkpoints/best` instead of its own folders."""
+
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
+    control: TrainerControl
 
     def __init__(
         self, *, base: BaseModel, lora: "PeftModel | None", stream: Stream, valid: Clips | None, recipe: AdapterRecipe,

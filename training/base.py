@@ -316,6 +316,7 @@ class _Job:
     def _validate(self) -> dict[str, float]:
         from training.validation import validate
 
+        assert self.valid is not None
         start = time.monotonic()
         scored = validate(self.served(), self.valid)
         self.run.log(

@@ -152,9 +152,11 @@ def plain(task: Task) -> Measured:
     from training.clips import load_clips
     from training.manifests import load_manifests
     from training.recipe import DataOptions
+    from zoo.whisper import WhisperBase
 
     torch.manual_seed(0)
     base = zoo.load(task.base, context="30s")
+    assert isinstance(base, WhisperBase), "the peer is transformers' Whisper"
     sites = [site.name for site in chosen_sites(base, AdapterOptions(rank=task.rank, targets=list(task.targets)))]
     model = WhisperForConditionalGeneration.from_pretrained(base.folder, dtype=torch.float32)
     model.requires_grad_(False)

@@ -139,7 +139,7 @@ class _Job:
         optimizer = torch.optim.AdamW(head.parameters(), options.learning_rate, weight_decay=options.weight_decay)
         names = [self.classes[i] for i in data.classes]
         best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
-        buckets = LengthBuckets(data.durations_s, BatchOptions(batch_size=options.batch_clips, seed=seed))
+        buckets = LengthBuckets(data.durations_s.tolist(), BatchOptions(batch_size=options.batch_clips, seed=seed))
         for epoch in range(options.epochs):
             head.train()
             buckets.set_epoch(epoch, indices=balanced(names, seed=seed, epoch=epoch))

@@ -212,7 +212,7 @@ def _planner(kind: str, same: bool, voices: Voices, languages: Sequence[str], op
     if not pairs:
         return None
 
-    def several(n, random):
+    def several(n: int, random: np.random.Generator) -> list[tuple[str, str]]:
         pair = pairs[random.integers(len(pairs))]
         chosen: dict[str, str] = {}
         while len(set(chosen.values())) < 2:
@@ -271,7 +271,7 @@ def joined(
         starts.append(position)
         position += len(audio) + (round(random.uniform(*options.pause_s) * SAMPLE_RATE) if pauses else -fade)
     end = starts[-1] + len(matched[-1])
-    out = np.zeros(end + lead, dtype=np.float64)
+    out: np.ndarray = np.zeros(end + lead, dtype=np.float64)
     for index, audio in enumerate(matched):
         gain = np.ones(len(audio))
         left = fade if index and fade else edge
@@ -335,7 +335,7 @@ def frame_labels(record: Record, frame_rate: float, languages: Sequence[str], fr
             raise DataError(f"{record.id}: its duration is not known", remedy="boli data convert, which writes it")
         frames = int(np.ceil(record.duration * frame_rate - 1e-6))
     middles = (np.arange(frames) + 0.5) / frame_rate
-    labels = np.full(frames, -1, dtype=np.int64)
+    labels: np.ndarray = np.full(frames, -1, dtype=np.int64)
     index = {lang: i for i, lang in enumerate(languages)}
     whole = (Segment(0.0, record.duration if record.duration is not None else np.inf, record.lang),)
     for segment in record.segments or whole:

@@ -15,8 +15,10 @@ import random
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -24,7 +26,7 @@ import soundfile
 from training.data.prompts import text_id
 from training.data.prompts_human import Forbidden, HumanClip, read_human
 from training.data.prompts_sources import Texts, gather
-from training.data.synthesis import Espeak, draw_manner, draw_voice, join, trim
+from training.data.synthesis import Espeak, Voice, draw_manner, draw_voice, join, trim
 from training.data.synthesis_channel import ChannelOptions, Channels
 from training.data.synthesis_joined import joined_digits
 from training.data.synthesis_manifests import manifests
@@ -47,7 +49,10 @@ class Work:
     forbidden: Forbidden
     seed: int
     suffix: str
-    espeak: Espeak | None = field(default=None)
+
+    @cached_property
+    def espeak(self) -> Espeak:
+        return Espeak()  # in the worker, at its first sentence
 
 
 _work: Work | None = None
@@ -97,7 +102,8 @@ def _switched(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray,
         while len(languages) < count:
             languages.append(rng.choice([name for name in names if name != languages[-1]]))
         rapid, one_voice = rng.random() < 1 / 3, rng.random() < 0.6
-        voice, pieces, texts = None, [], []
+        voice: Voice | None = None
+        pieces, texts = [], []
         for language in languages:
             text, _ = work.texts[language].sentence(rng, chunk.split, work.forbidden)
             if rapid:
@@ -117,13 +123,14 @@ def _switched(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray,
     gaps = [rng.choice((0.0, rng.uniform(0, 0.15), rng.uniform(0.1, 0.5))) for _ in pieces[1:]]
     samples, spans = join([piece * (0.1 / rms) for piece, rms in zip(pieces, level, strict=True)], gaps)
     samples, spans = _finish(work, samples, spans, rng.getrandbits(32))
-    segments = [
+    segments: list[dict[str, Any]] = [
         {"start": round(start, 3), "end": round(end, 3), "lang": language, "text": text}
         for (start, end), language, text in zip(spans, languages, texts, strict=True)
     ]
     longest = max(segments, key=lambda segment: segment["end"] - segment["start"])
     text = " ".join(texts)
     subset = ("rapid" if rapid else "phrases") + ("_one_voice" if one_voice else "_two_voices")
+    assert voice is not None
     row = {
         "text": text,
         "lang": longest["lang"],
@@ -137,8 +144,7 @@ def _switched(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray,
 def make_chunk(chunk: Chunk) -> tuple[Chunk, list[dict]]:
     """Speak one chunk in this process; rows in the manifest's form."""
     work = _work
-    if work.espeak is None:
-        work.espeak = Espeak()
+    assert work is not None, "set before the pool forks"
     rng = random.Random(f"{work.seed} {chunk.name} {chunk.split} {chunk.index}")
     folder = work.out / chunk.split / chunk.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -47,4 +47,5 @@ def speech_bounds(audio: np.ndarray, margin_s: float = 0.1, below_peak_db: float
     if not len(speech):
         return 0, len(audio)
     margin = round(margin_s * SAMPLE_RATE)
-    return max(0, speech[0] * FRAME_SAMPLES - margin), min(len(audio), (speech[-1] + 1) * FRAME_SAMPLES + margin)
+    first, last = int(speech[0]), int(speech[-1])
+    return max(0, first * FRAME_SAMPLES - margin), min(len(audio), (last + 1) * FRAME_SAMPLES + margin)

@@ -22,7 +22,8 @@ DECOYS = 8
 
 def _mel_filters() -> np.ndarray:
     """`[N_MELS, N_FFT // 2 + 1]` triangles, 100 to 3800 Hz: what telephone prompts hold."""
-    edges = 700 * (10 ** (np.linspace(*(2595 * np.log10(1 + np.array((100, 3800)) / 700)), N_MELS + 2) / 2595) - 1)
+    low, high = 2595 * np.log10(1 + np.array((100, 3800)) / 700)
+    edges = 700 * (10 ** (np.linspace(low, high, N_MELS + 2) / 2595) - 1)
     bins = np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT
     rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]

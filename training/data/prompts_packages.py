@@ -221,7 +221,8 @@ def _collect(options: argparse.Namespace) -> None:
                 yield samples, {**row, "text": text, "kind": "tts"}
 
     folder = options.out / "speech"
-    rows, seconds = [], {}
+    rows: list[dict] = []
+    seconds: dict[str, float] = {}
     for number, (samples, row) in enumerate(everything()):
         clip = HumanClip(folder, row["lang"], row["source"], row["speaker"], row["text"], row["kind"])
         if row["text"] and clip.split == "unused":  # a held-out speaker's training texts would be carried for nothing

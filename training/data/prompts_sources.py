@@ -38,6 +38,7 @@ class Texts:
         if kind == "template":
             return load_grammar(self.language).sentence(rng, split), kind
         source = {"document": self.document, "prompt": self.prompts, "told": self.told, "words": self.words}[kind]
+        assert source is not None, "only what is there has a weight"
         return source.phrase(rng, split), kind
 
     def _weights(self, split: str) -> dict[str, float]:
@@ -49,7 +50,7 @@ class Texts:
         for kind, source in (("document", self.document), ("prompt", self.prompts), ("told", self.told)):
             if source and source.clauses[split]:
                 weights[kind] = WEIGHTS[kind]
-        if "prompt" in weights:
+        if self.prompts and "prompt" in weights:
             weights["prompt"] = min(15.0, len(self.prompts.clauses["train"]) / PROMPTS_A_WEIGHT)
         if self.words and self.words.words[split]:
             weights["words"] = WEIGHTS["words"] if split == "train" else WORDS_HELD_OUT

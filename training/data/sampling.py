@@ -79,7 +79,7 @@ def mixed(
     streams = [iter(_cycle(members[name], count, random)) for name, count in zip(names, needed, strict=True)]
     drawn: list[int] = []
     for window_counts in windows:
-        order = np.repeat(np.arange(len(names)), window_counts)
+        order: np.ndarray = np.repeat(np.arange(len(names)), window_counts)
         drawn += [next(streams[which]) for which in random.permutation(order)]
     return drawn
 

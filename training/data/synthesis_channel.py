@@ -70,9 +70,9 @@ class Channels:
         if not (in_room or filtered or banded):
             return samples
         room = self._rooms[rng.integers(N_ROOMS)] if in_room else None
-        size = next_fast_len(n + (len(room) if in_room else 1024), real=True)
+        size = next_fast_len(n + (len(room) if room is not None else 1024), real=True)
         spectrum = rfft(samples, size)
-        if in_room:
+        if room is not None:
             spectrum *= rfft(room, size)
         if filtered or banded:
             spectrum *= _response(np.arange(len(spectrum)) * (SAMPLE_RATE / size), rng, filtered, banded)
@@ -81,7 +81,7 @@ class Channels:
     def _noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """`[n]` samples of unit rms: one of the bank's noises, or babble of the clips heard lately."""
         if len(self._lately) > 4 and rng.random() < 0.3:
-            noise = np.zeros(n, np.float32)
+            noise: np.ndarray = np.zeros(n, np.float32)
             for index in rng.choice(len(self._lately) - 1, size=min(3, len(self._lately) - 1), replace=False):
                 noise += np.resize(np.roll(self._lately[index], rng.integers(8000)), n)
         else:

@@ -256,7 +256,7 @@ def _digest(rows: Sequence[str]) -> str:
 
 
 def _counts(output: jiwer.WordOutput | jiwer.CharacterOutput) -> np.ndarray:
-    counts = np.zeros((len(output.alignments), 4), dtype=np.int64)
+    counts: np.ndarray = np.zeros((len(output.alignments), 4), dtype=np.int64)
     column = {"equal": 0, "substitute": 1, "replace": 1, "delete": 2, "insert": 3}
     for row, chunks in enumerate(output.alignments):
         for c in chunks:

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from training.clips import Clips
 from training.evaluation.metrics import hash_of_test_set
 from training.evaluation.normalisers import NORMALISERS, normaliser
@@ -45,7 +47,7 @@ def provenance(router: "Router", clips: Clips, manifests: Sequence[Path]) -> dic
         },
         "classifier": {
             "head": config.head if config else type(router.classifier).__name__,
-            "languages": list(router.classifier.languages),
+            "languages": list(router.classifier.languages) if router.classifier is not None else [],
             "weights_sha256": config.weights_sha256 if config else base.weights_sha256,
         },
         "test_set": {
@@ -89,4 +91,4 @@ def sizes(router: "Router") -> dict[str, Any]:
 
 def _bytes(clips: Clips) -> bytes:
     samples = clips.samples
-    return (samples if hasattr(samples, "tobytes") else samples.cpu().numpy()).tobytes()
+    return (samples if isinstance(samples, np.ndarray) else samples.cpu().numpy()).tobytes()

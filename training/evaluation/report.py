@@ -29,6 +29,12 @@ def label(m: Measurement) -> str:
     return " ".join([m.system, *told_apart])
 
 
+def value(m: Measurement) -> float:
+    """Of a measurement that is made only where there is something to measure."""
+    assert m.value is not None, m.measure
+    return m.value
+
+
 def percent(m: Measurement | None) -> str:
     if m is None or m.value is None:
         return "-"
@@ -56,9 +62,9 @@ def error_rates(measurements: Sequence[Measurement]) -> "Table":
         last = (language, speech)
         change = ""
         if gap := found.get(("degradation_against_oracle", "indic")):
-            change = f"{100 * gap.value:+.1f} % WER"
+            change = f"{100 * value(gap):+.1f} % WER"
         elif gain := found.get(("reduction_against_base", "indic")):
-            change = f"{-100 * gain.value:+.1f} % WER"
+            change = f"{-100 * value(gain):+.1f} % WER"
         table.add_row(
             language or "all", speech or "-", name,
             *(percent(found.get(("wer", n))) for n in ("indic", "whisper", "raw")),
@@ -76,7 +82,7 @@ def accuracies(measurements: Sequence[Measurement]) -> "Table":
     table = _table("Routing accuracy in % (clips)", ["system", *columns])
     for name in dict.fromkeys(label(m) for m in found):
         own = {_where(m): m for m in found if label(m) == name}
-        table.add_row(name, *(f"{100 * own[c].value:.1f} ({own[c].count})" if c in own else "-" for c in columns))
+        table.add_row(name, *(f"{100 * value(own[c]):.1f} ({own[c].count})" if c in own else "-" for c in columns))
     return table
 
 
@@ -108,7 +114,7 @@ def latencies(measurements: Sequence[Measurement]) -> "Table":
     table = _table("Milliseconds a clip that comes alone, p50 / p95", ["system", "clips", *stages])
     for name in dict.fromkeys(name for name, _ in found):
         cells = [
-            " / ".join(f"{1000 * found[name, f'latency_{stage}_{p}_s'].value:.1f}" for p in ("p50", "p95"))
+            " / ".join(f"{1000 * value(found[name, f'latency_{stage}_{p}_s']):.1f}" for p in ("p50", "p95"))
             for stage in stages
         ]
         table.add_row(name, str(found[name, "latency_total_p50_s"].count), *cells)
@@ -120,7 +126,7 @@ def notes(measurements: Sequence[Measurement], sizes: dict[str, Any]) -> list[st
     lines = []
     for m in measurements:
         if m.measure == "unsure_clips":
-            lines.append(f"Largest language probability below 0.8: {int(m.value)} of {m.count} clips.")
+            lines.append(f"Largest language probability below 0.8: {int(value(m))} of {m.count} clips.")
         if m.measure == "soft_gain_where_unsure":
             lines.append(
                 f"Soft against hard on these {m.count} ({m.normaliser}): {percent(m)} % fewer word errors, "

@@ -51,11 +51,16 @@ def evaluate_routing(
 ) -> RoutingReport:
     """full: (language, Router of a fully fine-tuned model); an empty language stands for all it is asked.
 
-    Raises DataError where the base can write none of the clips' languages.
+    Raises DataError where the base can write none of the clips' languages, or the router has no classifier.
     """
     from router.classifier import WhisperDetection
 
     base = router.base
+    if router.classifier is None:
+        raise DataError(
+            "The router has no classifier, so there is no routing to measure",
+            remedy="router.load(classifier=FOLDER); boli train classifier makes one",
+        )
     everything = list(range(len(clips)))
     scorable = [i for i in everything if writes(base, clips.records[i].lang)]
     if not scorable:
@@ -82,7 +87,7 @@ def evaluate_routing(
     for policy in policies:
         way = router.sharing(policy=policy)
         add(untold(way, "routed", clips, everything, policy=policy), way, tell=False)
-    _measure(report, router, bootstrap, seed)
+    _measure(report, router, router.classifier.languages, bootstrap, seed)
     return report
 
 
@@ -95,7 +100,7 @@ def _languages(clips: Clips, positions: Sequence[int]) -> int:
     return len({clips.records[i].lang for i in positions})
 
 
-def _measure(report: RoutingReport, router: "Router", bootstrap: int, seed: int) -> None:
+def _measure(report: RoutingReport, router: "Router", known: Sequence[str], bootstrap: int, seed: int) -> None:
     clips = report.clips
     scored = Scored(clips, decoding_of(router))
     by_name = {system.label: system for system in report.systems}
@@ -109,8 +114,8 @@ def _measure(report: RoutingReport, router: "Router", bootstrap: int, seed: int)
                     scored, oracle, system, members, language, speech, bootstrap=bootstrap, seed=seed
                 )
         if system.name in ("detected", "routed"):
-            report.confusion[system.label] = confusion(system, clips, router.classifier.languages)
-            report.measurements += accuracy(system, clips, router.classifier.languages, bootstrap, seed)
+            report.confusion[system.label] = confusion(system, clips, known)
+            report.measurements += accuracy(system, clips, known, bootstrap, seed)
         report.measurements += latency(system)
     if "routed hard" in by_name and "routed soft" in by_name:
         report.measurements += soft_against_hard(
@@ -138,19 +143,17 @@ def accuracy(system: System, clips: Clips, known: Sequence[str], bootstrap: int,
     name = "detection_accuracy" if system.name == "detected" else "routing_accuracy"
     positions = sorted(system.heard)
 
-    def those(chosen: Callable[[Record], bool]) -> list[int]:
-        return [i for i in positions if chosen(clips.records[i])]
+    def those(value: Callable[[Record], str], wanted: str) -> list[int]:
+        return [i for i in positions if value(clips.records[i]) == wanted]
 
     kinds = sorted({speech_of(clips.records[i]) for i in positions})
     spoken = sorted({clips.records[i].lang for i in positions})
     corpora = sorted({source_of(clips.records[i]) for i in positions} - {""})
     cases: list[tuple[str, str, dict[str, Any], list[int]]] = [(name, "", {}, positions)]
     if len(kinds) > 1:
-        cases += [(name, "", {"of": kind or "unnamed"}, those(lambda r, k=kind: speech_of(r) == k)) for kind in kinds]
-    cases += [(name, tag, {}, those(lambda r, tag=tag: r.lang == tag)) for tag in spoken]
-    cases += [
-        (f"corpus_{name}", "", {"corpus": corpus}, those(lambda r, c=corpus: source_of(r) == c)) for corpus in corpora
-    ]
+        cases += [(name, "", {"of": kind or "unnamed"}, those(speech_of, kind)) for kind in kinds]
+    cases += [(name, tag, {}, those(lambda record: record.lang, tag)) for tag in spoken]
+    cases += [(f"corpus_{name}", "", {"corpus": corpus}, those(source_of, corpus)) for corpus in corpora]
     random = np.random.default_rng(seed)
     found = []
     for measure, language, where, members in cases:

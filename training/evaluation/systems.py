@@ -70,7 +70,7 @@ def time_alone(router: "Router", clips: Clips, positions: Sequence[int], *, tell
     """Seconds per stage of clips that come one at a time. The first pass, which warms caches up, is not counted."""
     seconds = []
     for i in [*positions[:1], *positions]:
-        options = {"language": clips.records[i].lang} if tell else {}
+        options: dict[str, Any] = {"language": clips.records[i].lang} if tell else {}
         seconds.append(router.transcribe(clips.audio(i), **options).timings)
     return seconds[1:]
 
