@@ -66,7 +66,7 @@ def _read(path: Path) -> Item | None:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files if name != _PLAIN}
             return json.loads(str(held[_PLAIN])) | arrays
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
