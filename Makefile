@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check types setup system clean
+.PHONY: demo test check setup system clean
 
 demo: setup                     ## transcribe the clips of the repository through the whole way
 	@$(BIN)/python -m router.demo
@@ -11,11 +11,8 @@ demo: setup                     ## transcribe the clips of the repository throug
 test: setup system              ## the whole suite
 	$(BIN)/python -m pytest
 
-check: setup                    ## style
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-
-types: setup                    ## what mypy finds
-	$(BIN)/mypy
+check: setup                    ## style and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 setup: $(VENV)/.complete
 
