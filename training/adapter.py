@@ -78,6 +78,8 @@ def _train(recipe: AdapterRecipe, run: Run, began: float, stop: StopRequest) -> 
     torch.manual_seed(recipe.run.seed)
     base, quantized = load_base(recipe.base, device, log)
     recipe = replace(recipe, base=replace(recipe.base, quantize=quantized))
+    if device == "cpu" and hasattr(base.module, "set_attn_implementation"):
+        base.module.set_attn_implementation("eager")  # on a CPU, flash attention's backward costs twice as much
     clips, valid = _clips(recipe, base, log)
     language = _language(recipe, clips)
     network, lora = make_trainable(base, recipe.adapter, recipe.base.quantize)
@@ -126,6 +128,8 @@ def _finish(recipe: AdapterRecipe, run: Run, trainer: AdapterTrainer, base: Base
     best = checkpoints.read(run.checkpoints, "best") or checkpoints.read(run.checkpoints)
     assert best is not None, "the trainer saves at its last step"
     trainer.load_weights(best)
+    if trainer.lora is not None:
+        trainer.round_weights(getattr(torch, recipe.publish.dtype))
     final: dict[str, Any] = {
         "parameters": trained, "steps": trainer.state.global_step, "best_step": trainer.best_step,
         "minutes": trainer.progress.elapsed_s() / 60,

@@ -126,6 +126,11 @@ class PublishOptions:
     licence: str = ""
     author: str = ""
     notes: str = ""
+    dtype: str = "float32"
+    """What the adapter's weights are written in; the scores are those of the weights as written."""
+
+    def __post_init__(self):
+        choice("publish.dtype", self.dtype, ("float32", "bfloat16", "float16"))
 
 
 @dataclass(frozen=True)

@@ -225,16 +225,32 @@ class AdapterTrainer(Trainer):
             return
         self.base.module.load_state_dict(load_file(folder / WEIGHTS), strict=False)
 
+    @torch.no_grad()
+    def round_weights(self, dtype: torch.dtype) -> None:
+        """Trained weights to the nearest value that `dtype` has; they stay in their own type."""
+        for parameter in self.lora.parameters() if self.lora is not None else ():
+            if parameter.requires_grad:
+                parameter.copy_(parameter.to(dtype))
+
     def export(self, folder: Path) -> None:
         """The adapter by itself, or the whole fine-tuned model as a folder that the zoo loads."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.lora is not None:
             self.save_weights(folder)
+            _convert(folder / "adapter_model.safetensors", getattr(torch, self.recipe.publish.dtype))
             return
         self.base.module.save_pretrained(folder)
         for part in ("tokenizer", "extractor"):
             if hasattr(self.base, part):
                 getattr(self.base, part).save_pretrained(folder)
+
+
+def _convert(path: Path, dtype: torch.dtype) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(path)
+    if any(tensor.dtype != dtype for tensor in tensors.values()):
+        save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, path, {"format": "pt"})
 
 
 class _Watch(TrainerCallback):

@@ -57,6 +57,27 @@ def test_learns_and_publishes(manifests, toy_folder, tmp_path):
     assert (folder / "checkpoints/latest").is_dir()
 
 
+def test_written_in_half(manifests, toy_folder, tmp_path):
+    """What is scored is what is written."""
+    from training.adapter import load_base
+    from training.adapter_publish import score_manifest
+
+    options = ["fit.steps=40", "fit.learning_rate=1e-2", "publish.dtype=float16", f"data.test=[{manifests['valid']}]"]
+    chosen = recipe(manifests, toy_folder, tmp_path, *options)
+    folder = train_adapter(chosen)
+    written = weights(folder)
+    assert {tensor.dtype for tensor in written.values()} == {torch.float16}
+    from peft import PeftModel
+
+    base, _ = load_base(chosen.base, "cpu", None)
+    PeftModel.from_pretrained(base.module, folder / "adapter")
+    again = score_manifest(base, chosen.data.test[0], chosen.data)
+    scored = json.loads((folder / "metrics.json").read_text())["final"]
+    assert scored | {f"test_{k}": v for k, v in again.metrics.items()} == scored
+    with pytest.raises(RecipeError, match="float8"):
+        recipe(manifests, toy_folder, tmp_path, "publish.dtype=float8")
+
+
 def test_resume_is_exact(manifests, toy_folder, tmp_path):
     """Killed with SIGKILL somewhere and resumed: the same weights, bit for bit, as without."""
     overrides = [
