@@ -214,7 +214,7 @@ def relative_reduction(base: np.ndarray, other: np.ndarray, *, bootstrap: int = 
     total = errors.sum(0)
     if total[0] == 0:
         raise DataError("The base makes no error on this set: there is nothing to reduce", valid="a harder test set")
-    sums = _resampled(errors, bootstrap, seed)
+    sums = resampled(errors, bootstrap, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = (sums[:, 0] - sums[:, 1]) / sums[:, 0]
     low, high = np.percentile(relative[np.isfinite(relative)], [2.5, 97.5])
@@ -285,7 +285,7 @@ def _intervals(terms: Sequence[np.ndarray], bootstrap: int, seed: int) -> list[t
     """95 % intervals of ratios of sums, all from the same resamples."""
     if not bootstrap or not len(terms[0]):
         return [(None, None)] * len(terms)
-    sums = _resampled(np.concatenate(terms, axis=1), bootstrap, seed)
+    sums = resampled(np.concatenate(terms, axis=1), bootstrap, seed)
     intervals: list[tuple[float, float] | tuple[None, None]] = []
     for which in range(len(terms)):
         numerator, denominator = sums[:, 2 * which], sums[:, 2 * which + 1]
@@ -295,7 +295,7 @@ def _intervals(terms: Sequence[np.ndarray], bootstrap: int, seed: int) -> list[t
     return intervals
 
 
-def _resampled(values: np.ndarray, bootstrap: int, seed: int) -> np.ndarray:
+def resampled(values: np.ndarray, bootstrap: int, seed: int) -> np.ndarray:
     """Sums `[bootstrap, M]` of rows of `values` `[N, M]` drawn with replacement."""
     random = np.random.default_rng(seed)
     n = len(values)
