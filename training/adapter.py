@@ -21,6 +21,7 @@ from training.adapter_sites import load_start, make_trainable, stages
 from training.adapter_trainer import AdapterTrainer, Learner, arguments
 from training.clips import Clips, describe_skipped, load_clips
 from training.feeder import grid_step
+from training.job import carry_out
 from training.manifests import load_manifests
 from training.recipe import dump
 from training.run import Run
@@ -39,17 +40,7 @@ def train_adapter(recipe: AdapterRecipe, resume: Path | None = None) -> Path:
         run = Run.resume(resume, recipe.run, active)
     else:
         run = Run.start(recipe.run, dump(recipe), _name(recipe), active)
-    try:
-        with StopRequest() as stop:
-            final = _train(recipe, run, began, stop)
-    except Preempted as why:
-        run.finish({}, "preempted", str(why))
-        raise
-    except BaseException as error:
-        run.finish({}, "failed", f"{type(error).__name__}: {error}")
-        raise
-    run.finish(final)
-    return run.folder
+    return carry_out(run, lambda stop: _train(recipe, run, began, stop))
 
 
 def load_base(options: BaseOptions, device: str, log) -> tuple[BaseModel, str]:

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
-from transformers.trainer_callback import ExportableState, PrinterCallback
+from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback
 
 from training import checkpoints
 from training.adapter_data import Stream
 from training.adapter_recipe import AdapterRecipe
 from training.clips import Clips
+from training.clock_bar import ClockBar
 from training.run import Run
 from training.schedule import Progress, rate
 from training.signals import StopRequest
@@ -114,6 +115,9 @@ class AdapterTrainer(Trainer):
             callbacks=[_Watch(self, stop, groups)], eval_dataset=valid.records if valid else None, **options
         )
         self.remove_callback(PrinterCallback)
+        if recipe.fit.max_minutes and not self.args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(ClockBar(progress))
         self.loss_is_scaled_for_ga = False
 
     # --- batches and schedule

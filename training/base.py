@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from training.augment import Augmenter, AugmentOptions
 from training.base_model import CtcHead, ModelOptions, Texts
 from training.batches import LogMel, Planned, PlanOptions, gather, plan_epoch
 from training.clips import describe_skipped, load_clips
+from training.job import carry_out
 from training.manifests import load_manifests
 from training.recipe import DataOptions, RunOptions, check, dump
 from training.run import Run
@@ -69,6 +70,8 @@ class LearnOptions:
     """Share of the training, at its start, with clips of at most `gentle_s` and without augmentation. A small base that
     starts with everything at once may never leave the plateau on which CTC writes blanks (docs/log.md)."""
     gentle_s: float = 4.5
+    gentle_ratios: dict[str, float] = field(default_factory=dict)
+    """`plan.ratios` of that time: one language breaks the plateau sooner than many. Empty: as later."""
     ema: float = 0.999
     """Decay of the moving average of weights that is validated and saved; 0: the weights themselves."""
     precision: str = "auto"
@@ -109,17 +112,7 @@ def train_base(recipe: BaseRecipe, resume: Path | None = None) -> Path:
     """Train, validate, and leave the model in `<run>/model`. Returns the run's folder."""
     began = time.monotonic()
     run = Run.resume(resume, recipe.run) if resume else Run.start(recipe.run, dump(recipe), recipe.name)
-    try:
-        with StopRequest() as stop:
-            final = _Job(recipe, run, began).train(stop)
-    except Preempted as why:
-        run.finish({}, "preempted", str(why))
-        raise
-    except BaseException as error:
-        run.finish({}, "failed", f"{type(error).__name__}: {error}")
-        raise
-    run.finish(final)
-    return run.folder
+    return carry_out(run, lambda stop: _Job(recipe, run, began).train(stop))
 
 
 class _Job:
@@ -138,11 +131,12 @@ class _Job:
         self._load_data()
         self._build()
         self.step = self.epoch = self.position = 0
+        self.gentle = False
         self.steps = 0 if recipe.learn.max_minutes else recipe.learn.steps
         self.progress = Progress(self.steps, recipe.learn.max_minutes, began)
         self._restore()
         self.planner = ThreadPoolExecutor(1)
-        self.plans: dict[int, Future[list[Planned]]] = {}
+        self.plans: dict[tuple[int, bool], Future[list[Planned]]] = {}
         self.seen_s = 0.0
         """Padded seconds of audio trained on, by this process."""
         self.mark = (time.monotonic(), 0.0, self.step)
@@ -153,6 +147,8 @@ class _Job:
 
         recipe, log = self.recipe, self.run.logger.info
         train_records, sources = load_manifests(recipe.data.train, recipe.data)
+        chosen = spread(recipe.data.max_train_clips, [r.lang for r in train_records], recipe.run.seed)
+        train_records, sources = [train_records[i] for i in chosen], [sources[i] for i in chosen]
         valid_records = load_manifests(recipe.data.valid, recipe.data)[0] if recipe.data.valid else []
         valid_records = [valid_records[i] for i in spread(recipe.data.max_valid_clips, [r.lang for r in valid_records])]
         texts = _texts(train_records, recipe.tokenizer)
@@ -214,11 +210,14 @@ class _Job:
         learn = self.recipe.learn
         validated = saved = time.monotonic()
         while self.progress.share(self.step) < 1:
+            if self.gentle and not self._gentle():  # everything from here on: an epoch of its own
+                self.epoch, self.position = self.epoch + 1, 0
+            self.gentle = self._gentle()
             plan = self._plan()
-            while self.position < len(plan) and self.progress.share(self.step) < 1:
+            while self.position < len(plan) and self.progress.share(self.step) < 1 and self.gentle == self._gentle():
                 batch = plan[self.position]
                 self.position += 1
-                if self._gentle() and batch.samples > self.gentle_samples:
+                if self.gentle and batch.samples > self.gentle_samples:
                     continue
                 measured = self._step(batch)
                 self.step += 1
@@ -244,15 +243,16 @@ class _Job:
 
     def _plan(self) -> list[Planned]:
         """This epoch's batches; the next epoch's are laid out meanwhile, so that the device need not wait."""
+        plain = self.recipe.plan
+        ratios = self.recipe.learn.gentle_ratios if self.gentle else {}
+        options = replace(plain, ratios=dict(ratios)) if ratios else plain
 
         def lay_out(epoch: int) -> list[Planned]:
             recipe = self.recipe
-            return plan_epoch(
-                self.clips, recipe.plan, recipe.grid_s, recipe.model.max_duration_s, recipe.run.seed, epoch
-            )
+            return plan_epoch(self.clips, options, recipe.grid_s, recipe.model.max_duration_s, recipe.run.seed, epoch)
 
-        ready = self.plans.pop(self.epoch, None) or self.planner.submit(lay_out, self.epoch)
-        self.plans[self.epoch + 1] = self.planner.submit(lay_out, self.epoch + 1)
+        ready = self.plans.pop((self.epoch, self.gentle), None) or self.planner.submit(lay_out, self.epoch)
+        self.plans = {(self.epoch + 1, self.gentle): self.planner.submit(lay_out, self.epoch + 1)}
         return ready.result()
 
     def _step(self, batch: Planned) -> dict[str, torch.Tensor]:
@@ -263,7 +263,7 @@ class _Job:
         self.model.train()
         generator = torch.Generator(self.device).manual_seed(mixed_seed(self.recipe.run.seed, self.step))
         audio, lengths = gather(self.clips, batch, self.device)
-        if self._gentle():
+        if self.gentle:
             mel = self.log_mel(audio)
         else:
             audio = self.augmenter.waves(audio, lengths, generator)
@@ -352,6 +352,7 @@ class _Job:
                 "step": self.step,
                 "epoch": self.epoch,
                 "position": self.position,
+                "gentle": self.gentle,
                 "spent": self.progress.elapsed_s(),
             }
             state["random"] = torch.get_rng_state()
@@ -371,6 +372,7 @@ class _Job:
         self.ctc.load_state_dict(state["ctc"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.epoch, self.position = state["step"], state["epoch"], state["position"]
+        self.gentle = state.get("gentle", False)
         self.progress.spent = state["spent"]
         torch.set_rng_state(state["random"].cpu())
         if self.cuda and state["cuda_random"]:

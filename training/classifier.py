@@ -24,12 +24,14 @@ from training.clips import Clips, describe_skipped, load_clips
 from training.data.buckets import BatchOptions, LengthBuckets
 from training.data.manifest import require_languages
 from training.data.sampling import balanced
+from training.job import carry_out
 from training.manifests import load_manifests
 from training.recipe import dump
 from training.run import Run
 from training.schedule import rate
 from training.seeds import mixed_seed
 from training.signals import Preempted, StopRequest
+from training.validation import spread
 from zoo.errors import DataError
 from zoo.interface import BaseModel
 
@@ -43,17 +45,12 @@ def train_classifier(recipe: ClassifierRecipe, resume: Path | None = None) -> Pa
         run = Run.resume(resume, recipe.run)
     else:
         run = Run.start(recipe.run, dump(recipe), f"classifier-{Path(recipe.base.name).name}")
-    try:
-        with StopRequest() as stop:
-            final = _Job(recipe, run).train(stop)
-    except Preempted as why:
-        run.finish({}, "preempted", str(why))
-        raise
-    except BaseException as error:
-        run.finish({}, "failed", f"{type(error).__name__}: {error}")
-        raise
-    run.finish({**final, "minutes": (time.monotonic() - began) / 60})
-    return run.folder
+
+    def work(stop: StopRequest) -> dict[str, Any]:
+        final = _Job(recipe, run).train(stop)
+        return {**final, "minutes": (time.monotonic() - began) / 60}
+
+    return carry_out(run, work)
 
 
 class _Job:
@@ -67,9 +64,9 @@ class _Job:
         torch.manual_seed(recipe.run.seed)
         start = time.monotonic()
         self.base: BaseModel = load_base(recipe.base, device, run.logger)[0]
-        train = self._clips(recipe.data.train, True)
+        train = self._clips(recipe.data.train, True, recipe.data.max_train_clips, recipe.run.seed)
         require_languages(train.records, recipe.head.languages, "The training data")
-        valid = self._clips(recipe.data.valid, True)
+        valid = self._clips(recipe.data.valid, True, recipe.data.max_valid_clips)
         run.logger.info("%d training clips, %.2f h; %d for validation", len(train), train.hours, len(valid))
         self.corpora = scores.corpora(train)
         self.train_features = encode_copies(self.base, train, recipe.head, recipe.augment, recipe.run.seed)
@@ -84,7 +81,8 @@ class _Job:
         )
         self.step = 0
 
-    def _clips(self, paths: list[str], held_out: bool) -> Clips:
+    def _clips(self, paths: list[str], held_out: bool, most: int = 0, seed: int | None = None) -> Clips:
+        """held_out: without the corpora to test across. most, seed: as `spread`."""
         options = replace(
             self.recipe.data, max_duration_s=min(self.recipe.data.max_duration_s, self.base.max_duration_s)
         )
@@ -97,6 +95,7 @@ class _Job:
                 f"No clip of {', '.join(paths)} is in a class and in a corpus that is used",
                 valid=f"classes {', '.join(self.classes)}; the clips are of {found}",
             )
+        keep = [keep[i] for i in spread(most, [records[i].lang for i in keep], seed)]
         clips = load_clips([records[i] for i in keep], options, [sources[i] for i in keep])
         if clips.skipped:
             self.run.logger.info(describe_skipped(clips))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,15 @@ def test_options(manifests, toy_folder, tmp_path, overrides, trained):
     if chosen.adapter.layers == "above_tap":
         assert not any("encoder.layers.0" in name for name in names)
         assert not any("v_proj" in name for name in names)
+
+
+def test_a_budget_of_time_is_shown_in_minutes(manifests, toy_folder, tmp_path, capsys):
+    options = ["data.valid=[]", "fit.max_minutes=0.03", "run.progress=true"]
+    train_adapter(recipe(manifests, toy_folder, tmp_path, *options))
+    shown = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    bars = [line for line in shown if "of 0.03 min" in line]
+    assert re.fullmatch(r"100%\|█+\| 0.03 of 0.03 min, step \d+", bars[-1])
+    assert "10000000" not in "".join(shown)
 
 
 def test_starts_from_another_adapter(manifests, toy_folder, tmp_path):

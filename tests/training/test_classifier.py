@@ -72,6 +72,15 @@ def test_unknown_class(manifests, toy_folder, tmp_path):
         recipe(manifests, toy_folder, tmp_path, "head.heads=[transformer]")
 
 
+def test_at_most_so_many_clips_of_each_language(manifests, toy_folder, tmp_path):
+    options = ["data.max_train_clips=3", "data.max_valid_clips=2", "head.heads=[linear]", "head.epochs=1"]
+    folder = train_classifier(recipe(manifests, toy_folder, tmp_path, *options))
+    log = (folder / "train.log").read_text(encoding="utf-8")
+    assert "15 training clips" in log
+    assert "10 for validation" in log
+    assert len(rows(folder / "predictions.csv")) == 60  # the test set is whole
+
+
 def test_same_seed_same_head(manifests, toy_folder, tmp_path):
     """A resumed job trains the heads that were not finished, and ends with the same weights."""
     import torch
