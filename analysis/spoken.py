@@ -82,15 +82,20 @@ class Speaker:
             raise DataError(
                 f"libespeak-ng cannot be loaded ({error})", valid="espeak-ng 1.50 or newer", remedy=INSTALL
             ) from None
-        flags = _DONT_EXIT | _PHONEMES | _AS_IPA
-        if self._lib.espeak_Initialize(_SYNCHRONOUS, 0, data.encode() if data else None, flags) != ESPEAK_RATE:
-            raise DataError("espeak-ng finds no voices", valid="the package espeak-ng-data", remedy=INSTALL)
+        self._data = data.encode() if data else None
+        self._start()
         self._lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._lib.espeak_Info.restype = ctypes.c_char_p
         self._libc = ctypes.CDLL(None)
         self._callback = _CALLBACK(self._take)  # kept: ctypes does not hold it
         self._pieces: list[bytes] = []
         self._events: list[tuple[int, int, int, int, str]] = []
+
+    def _start(self) -> None:
+        """Turn the phoneme events on: the library has one set of switches, and the corpus maker's may be the last."""
+        flags = _DONT_EXIT | _PHONEMES | _AS_IPA
+        if self._lib.espeak_Initialize(_SYNCHRONOUS, 0, self._data, flags) != ESPEAK_RATE:
+            raise DataError("espeak-ng finds no voices", valid="the package espeak-ng-data", remedy=INSTALL)
 
     @property
     def version(self) -> str:
@@ -132,6 +137,7 @@ class Speaker:
 
     def speak(self, text: str, language: str, voice: Voice, manner: Manner, seed: int = 0) -> Spoken:
         """A sentence in a voice, and when each of its phones and words was said."""
+        self._start()
         self._choose(f"{voice.accent}+{voice.variant}" if voice.variant else voice.accent)
         self._lib.espeak_SetSynthCallback(self._callback)
         self._libc.srand(seed & 0x7FFFFFFF)
