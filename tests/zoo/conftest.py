@@ -74,3 +74,21 @@ def advised(boli):
         return boli(*shlex.split(advice)[1:])
 
     return call
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A local folder with a model."""
+    for name, data in model_files().items():
+        target = tmp_path / "my-whisper" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    return tmp_path / "my-whisper"
+
+
+@pytest.fixture
+def pulled(home, folder):
+    from zoo import manager
+    from zoo.manager import Options
+
+    return manager.pull("mine", Options(origin=str(folder)))

@@ -1,4 +1,4 @@
-"""The manager: what is loaded, what is refused, and that two processes and a lock agree."""
+"""The manager: which model a name means, what is loaded, and that two processes agree."""
 
 import json
 import os
@@ -6,33 +6,16 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 import zoo
 from tests.zoo.conftest import model_files
-from zoo import cache, lock, manager
+from zoo import manager
 from zoo.errors import ModelError
-from zoo.garbage import STALE_S, collect, garbage
 from zoo.manager import Options
 
 NAME = "someone/whisper-odd"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A local folder with a model."""
-    for name, data in model_files().items():
-        target = tmp_path / "my-whisper" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-    return tmp_path / "my-whisper"
-
-
-@pytest.fixture
-def pulled(home, folder):
-    return manager.pull("mine", Options(origin=str(folder)))
 
 
 def test_import_costs_nothing():
@@ -76,84 +59,6 @@ def test_links_in_a_folder_are_copied_as_files(home, folder, tmp_path):
     (tmp_path / "blob").unlink()
     assert not (entry.folder / "model.safetensors").is_symlink()
     assert not entry.damages(full=True)
-
-
-DAMAGE = {
-    "changed": lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]),
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
-    "missing": lambda path: path.unlink(),
-    "changed, with the old time": lambda path: _keep_time(path, path.read_bytes()[:-1] + b"!!"),
-}
-
-
-def _keep_time(path, content):
-    status = path.stat()
-    path.write_bytes(content)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-@pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_file_is_not_loaded_and_the_advice_mends_it(pulled, advised, how):
-    manager.resolve("mine")
-    DAMAGE[how](pulled.folder / "model.safetensors")
-    with pytest.raises(ModelError, match=r"mine in .* is damaged: model\.safetensors") as refusal:
-        manager.resolve("mine")
-    assert advised(str(refusal.value))[0] == 0
-    assert manager.resolve("mine")[1] == pulled.folder
-    assert (pulled.folder / "model.safetensors").read_bytes() == model_files()["model.safetensors"]
-
-
-def test_only_verify_sees_what_kept_size_time_and_inode(pulled, boli, advised):
-    manager.resolve("mine")
-    path = pulled.folder / "model.safetensors"
-    content = path.read_bytes()
-    status = path.stat()
-    with path.open("r+b") as file:
-        file.write(bytes([content[0] ^ 1]))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    manager.resolve("mine")  # a disk that rots under an unchanged inode: loading stays fast
-    code, _, err = boli("zoo", "verify")
-    assert code == 1
-    assert "mine in" in err
-    assert "is damaged: model.safetensors has sha256" in err
-    with pytest.raises(ModelError, match=r"is damaged"):
-        manager.resolve("mine")  # and now loading knows too
-    assert advised(err)[0] == 0
-    assert boli("zoo", "verify")[:2] == (0, "mine: 3 files, every sha256 is right\n")
-
-
-def test_verify_names_files_that_nobody_recorded(pulled, boli):
-    (pulled.folder / "adapter_config.json").write_text("{}")
-    code, _, err = boli("zoo", "verify", "mine")
-    assert code == 1
-    assert "adapter_config.json was not there when it was pulled" in err
-    assert boli("zoo", "pull", "mine")[0] == 0
-    assert not (pulled.folder / "adapter_config.json").exists()
-
-
-def test_what_was_pulled_is_not_read_again_when_it_is_loaded(pulled, monkeypatch):
-    def never(path):
-        raise AssertionError(f"{path} was read again")
-
-    monkeypatch.setattr("zoo.checksum.sha256", never)
-    manager.resolve("mine")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_that_cannot_be_written_is_still_loaded_from(pulled, home):
-    for path in [home, *home.rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    try:
-        assert manager.resolve("mine")[1] == pulled.folder
-    finally:
-        for path in [home, *home.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def test_a_verification_note_that_cannot_be_written_is_no_error(pulled, home):
-    shutil.rmtree(home / "verified")
-    (home / "verified").write_text("in the way")
-    assert manager.resolve("mine")[1] == pulled.folder
 
 
 def test_unknown_names_are_answered_with_the_known_and_the_close_ones(home, boli):
@@ -312,164 +217,6 @@ def test_two_processes_pull_the_same_model(hub):
     assert not manager.find(NAME).damages(full=True)
 
 
-def test_the_lock_pins_what_the_project_uses(hub, boli, advised):
-    first = hub.add(NAME, model_files(0))
-    assert boli("zoo", "pull", NAME)[0] == 0
-    code, out, _ = boli("zoo", "lock")
-    assert code == 0
-    assert "zoo.lock: 1 models pinned" in out
-    pins = json.loads((lock.path()).read_text())
-    assert pins["models"][NAME]["revision"] == first
-    second = hub.add(NAME, model_files(1))
-    manager.pull(NAME, Options(update=True))
-    assert manager.resolve(NAME)[0].revision == first, "the lock decides, not the newest pull"
-    manager.remove(NAME)
-    with pytest.raises(ModelError, match=r"is not in the cache .* at the revision that .*zoo.lock pins") as refusal:
-        manager.resolve(NAME)
-    assert advised(str(refusal.value))[0] == 0
-    assert manager.resolve(NAME)[0].revision == first
-    assert boli("zoo", "lock", "--check")[:2] == (0, f"{NAME}: as pinned ({first})\n")
-    manager.pull(NAME, Options(update=True))
-    assert boli("zoo", "lock", NAME)[0] == 0
-    assert manager.resolve(NAME)[0].revision == second
-
-
-def test_a_source_that_changed_under_the_lock_is_refused(home, folder, boli):
-    manager.pull("mine", Options(origin=str(folder)))
-    boli("zoo", "lock")
-    manager.remove("mine")
-    (folder / "config.json").write_bytes(model_files(1)["config.json"])
-    with pytest.raises(ModelError, match=r"no longer gives what .*zoo.lock pins: config.json has sha256") as refusal:
-        manager.pull("mine")
-    assert manager.find("mine") is None
-    first, second = str(refusal.value).partition("To mend it: ")[2].partition("  (")[0].split(" && ")
-    # the cache has forgotten where it came from, but the lock has not
-    for command in (first, second):
-        assert boli(*command.split()[1:])[0] == 0
-    manager.resolve("mine")
-
-
-def test_a_cache_that_is_not_what_the_lock_pins(pulled, boli, advised):
-    boli("zoo", "lock")
-    content = json.loads(lock.path().read_text())
-    content["models"]["mine"]["files"]["config.json"] = "0" * 64
-    lock.path().write_text(json.dumps(content))
-    with pytest.raises(
-        ModelError, match=r"mine is not what .*zoo.lock pins: config.json has sha256 \w+, pinned is 000"
-    ) as refusal:
-        manager.resolve("mine")
-    assert advised(str(refusal.value))[0] == 0
-    manager.resolve("mine")
-
-
-def test_a_damaged_lock_and_one_without_the_model(pulled, boli):
-    code, _, err = boli("zoo", "lock", "--check")
-    assert code == 1
-    assert "pins nothing" in err
-    lock.path().write_text("{")
-    with pytest.raises(ModelError, match=r"cannot be read as a lock .*rm .* && boli zoo lock") as refusal:
-        manager.resolve("mine")
-    remove, write = str(refusal.value).partition("To mend it: ")[2].split(" && ")
-    assert os.system(remove) == 0
-    assert boli(*write.split()[1:])[0] == 0
-    code, _, err = boli("zoo", "lock", "--check", "other")
-    assert code == 1
-    assert "does not pin other. Valid: mine. To mend it: boli zoo lock other" in err
-    code, _, err = boli("zoo", "lock", "other")
-    assert code == 1
-    assert "other is not in the cache, so its files cannot be pinned. To mend it: boli zoo pull other" in err
-    (pulled.folder / "config.json").write_text("{}")
-    code, _, err = boli("zoo", "lock", "mine")
-    assert code == 1
-    assert "mine is damaged: config.json has sha256" in err
-
-
-def test_rm_frees_and_then_there_is_nothing(pulled, boli, home):
-    code, out, _ = boli("zoo", "rm", "mine")
-    assert code == 0
-    assert out == "mine: removed, 201 kB freed\n"
-    code, _, err = boli("zoo", "rm", "mine")
-    assert code == 1
-    assert "mine is not in the cache" in err
-    assert "Valid: nothing is pulled. To mend it: boli zoo list --pulled" in err
-    assert cache.size(home / "models") == 0
-
-
-def test_gc_takes_what_nothing_needs_and_nothing_else(hub, boli, home):
-    first = hub.add(NAME, model_files(0))
-    manager.pull(NAME)
-    second = hub.add(NAME, model_files(1))
-    kept = manager.pull(NAME, Options(update=True))
-    stale, recent = home / "staging" / "old", home / "staging" / f"new@{cache.HOST}"
-    for folder in (stale, recent):
-        folder.mkdir(parents=True)
-        (folder / "x.part").write_bytes(b"x" * 1000)
-    for path in (stale / "x.part", stale):
-        os.utime(path, (time.time() - STALE_S - 60,) * 2)
-    (home / "trash").mkdir(exist_ok=True)
-    (home / "trash" / "abc").write_text("x")
-    orphan = home / "models" / "a--b" / "v1"
-    orphan.mkdir(parents=True)
-    (orphan / "config.json").write_text("{}")
-    (home / "verified" / "gone--v1.json").write_text("{}")
-    why = {item.path.name: item.why for item in garbage()}
-    assert why == {
-        "abc": "was being removed",
-        "old": "interrupted pull, 7.0 days old",
-        "v1": "has no readable record",
-        first: "superseded",
-        "gone--v1.json": "note about a version that is gone",
-        f"someone--whisper-odd--{first}.json": "note about a version that is gone",
-    }
-    code, out, _ = boli("zoo", "gc", "--dry-run")
-    assert "would be freed" in out
-    assert orphan.exists()
-    code, out, _ = boli("zoo", "gc")
-    assert code == 0
-    assert not garbage()
-    assert recent.exists()
-    assert manager.resolve(NAME) == (manager.resolve(NAME)[0], kept.folder)
-    assert kept.version == second
-    assert boli("zoo", "gc", "--all")[0] == 0
-    assert not recent.exists()
-    assert boli("zoo", "gc")[1] == "Nothing to remove.\n"
-
-
-def test_gc_leaves_a_pull_that_is_under_way(home):
-    import filelock
-
-    staging = cache.staging_folder("a/b")
-    staging.mkdir(parents=True)
-    cache.lock_file("a/b").parent.mkdir(parents=True)
-    with filelock.FileLock(cache.lock_file("a/b")):
-        assert garbage(everything=True) == []
-    assert [item.path for item in garbage(everything=True)] == [staging]
-    assert collect(garbage(everything=True)) == 0
-
-
-def test_gc_keeps_what_the_lock_pins(hub, boli):
-    first = hub.add(NAME, model_files(0))
-    manager.pull(NAME)
-    boli("zoo", "lock")
-    hub.add(NAME, model_files(1))
-    manager.pull(NAME, Options(update=True))
-    boli("zoo", "gc")
-    assert [entry.version for entry in cache.entries(NAME)] == [first]
-
-
-def test_an_unreadable_record_is_reported_and_the_advice_removes_it(pulled, boli, advised):
-    (pulled.folder / "boli.json").write_text("{")
-    with pytest.raises(ModelError, match=r"No model is called 'mine'"):
-        manager.resolve("mine")
-    code, _, err = boli("zoo", "verify")
-    assert code == 1
-    assert "has no readable record" in err
-    with pytest.raises(ModelError, match=r"has no readable boli\.json .*boli zoo gc") as refusal:
-        cache.Manifest.read(pulled.folder)
-    assert advised(str(refusal.value))[0] == 0
-    assert boli("zoo", "verify")[:2] == (0, "Nothing is pulled.\n")
-
-
 def test_du_and_list_and_show(pulled, boli, home):
     code, out, _ = boli("zoo", "du")
     assert code == 0
@@ -498,78 +245,11 @@ def test_a_family_that_files_do_not_tell_is_given(home, tmp_path, folder):
         manager.pull("mine", Options(origin=str(folder), family="wisper"))
 
 
-def test_an_interrupted_publish_leaves_the_old_or_the_new(pulled, folder, monkeypatch):
-    """A damaged copy is being replaced and the rename fails: what was there is gone or whole, and pull mends it."""
-    from pathlib import Path
-
-    (pulled.folder / "config.json").write_text("{}")
-    rename = Path.rename
-    calls = []
-
-    def third_fails(self, target):
-        calls.append(self)
-        if len(calls) == 3:
-            raise OSError(5, "Input/output error")
-        return rename(self, target)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Path, "rename", third_fails)
-        with pytest.raises(ModelError, match=r"cannot be written to the cache .*Input/output"):
-            manager.pull("mine")
-    assert manager.find("mine") is None or not manager.find("mine").damages(full=True)
-    assert not manager.pull("mine", Options(origin=str(folder))).damages(full=True)
-
-
-def test_a_cache_that_cannot_be_written(home, folder, boli, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("BOLI_HOME", str(tmp_path / "file" / "cache"))
-    code, _, err = boli("zoo", "pull", "mine", "--from", str(folder))
-    assert code == 1
-    assert "mine cannot be written to the cache" in err
-    assert "To mend it: BOLI_HOME=FOLDER boli zoo pull mine" in err
-    monkeypatch.setenv("BOLI_HOME", str(tmp_path / "FOLDER"))
-    assert boli("zoo", "pull", "mine", "--from", str(folder))[0] == 0
-
-
-def test_a_rename_that_worked_and_reports_failure(home, folder, monkeypatch):
-    """As network file systems do when they repeat a request whose answer was lost."""
-    from pathlib import Path
-
-    rename = Path.rename
-
-    def repeated(self, target):
-        rename(self, target)
-        if "models" in Path(target).parts:
-            raise FileNotFoundError(2, "No such file or directory")
-
-    with monkeypatch.context() as network:
-        network.setattr(Path, "rename", repeated)
-        entry = manager.pull("mine", Options(origin=str(folder)))
-    assert not entry.damages(full=True)
-    assert manager.resolve("mine")[1] == entry.folder
-
-
-def test_another_host_stages_for_itself(home, folder, boli):
-    """Its pull may be under way although its lock is not seen here."""
-    other = home / "staging" / "mine@elsewhere"
-    other.mkdir(parents=True)
-    (other / "x.part").write_bytes(b"x")
-    manager.pull("mine", Options(origin=str(folder)))
-    boli("zoo", "gc", "--all")
-    assert (other / "x.part").read_bytes() == b"x"
-
-
 def test_show_of_a_folder_takes_its_checksums(home, folder, boli):
     shown = json.loads(boli("zoo", "show", str(folder), "--json")[1])
     assert set(shown["files"]) == set(model_files())
     assert shown["folder"] == str(folder)
     assert shown["family"] == "whisper"
-
-
-def test_content_that_is_already_there_is_left_alone(pulled, folder):
-    inode = pulled.folder.stat().st_ino
-    again = manager.pull("mine", Options(origin=str(folder), update=True))
-    assert again.folder.stat().st_ino == inode
 
 
 def test_progress_goes_to_stderr(home, folder, boli):
@@ -600,16 +280,3 @@ def test_a_pulled_model_comes_before_a_folder_of_its_name(pulled, monkeypatch, t
     assert manager.resolve("mine")[1] == pulled.folder
     with pytest.raises(ModelError, match=r"No family knows the files of \./mine"):
         manager.resolve("./mine")
-
-
-def test_a_shared_cache_is_readable_by_those_the_umask_lets(home, folder):
-    (folder / "model.safetensors").chmod(0o600)
-    before = os.umask(0o022)
-    try:
-        entry = manager.pull("mine", Options(origin=str(folder)))
-        zoo.load("debug")
-    finally:
-        os.umask(before)
-    for found in (entry, manager.find("debug")):
-        modes = {path.stat().st_mode & 0o777 for path in found.folder.rglob("*") if path.is_file()}
-        assert modes == {0o644}
