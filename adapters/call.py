@@ -2,16 +2,18 @@
 
 Three ways through a site, all exact:
 - every row mixes the same adapters: two matrix products over their concatenated ranks;
-- rows differ and the inputs are long: the same per group of rows that mix the same adapters;
+- rows differ and the inputs are long: the same for each run of neighbouring rows that mix the same adapters, on slices
+  of the batch, so that no row is ever copied, whatever order the clips come in;
 - rows differ and the inputs are short (a decoding step): two products over all active ranks, with what a row does not
   mix masked out. Masked, not multiplied by zero: a slot's NaN must never reach another language.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from zoo.errors import RoutingError
 
@@ -21,15 +23,40 @@ if TYPE_CHECKING:
 SHORT = 8  # inputs of up to this many steps take the masked way
 
 
-@dataclass
-class _Group:
-    """Rows that mix the same adapters."""
+class _Run(NamedTuple):
+    """Neighbouring rows that mix the same adapters."""
 
+    start: int
+    count: int
     members: tuple[int, ...]
     """Indices of adapters in the call."""
-    rows: torch.Tensor
-    span: tuple[int, int] | None
-    """(first row, count) where the rows are neighbours, so that they can be sliced without a copy."""
+
+
+class _Update(NamedTuple):
+    """What a run of rows adds at one site."""
+
+    start: int
+    count: int
+    A: torch.Tensor
+    """`[R, in]` over the concatenated ranks."""
+    B: torch.Tensor
+    """`[R, out]`"""
+    scale: torch.Tensor | None
+    """The mixture spread over ranks, `[count, 1, R]` or `[count, T, R]`; None where every share is 1."""
+    unused: torch.Tensor | None
+    """bool, like `scale`: ranks that a row does not mix; None where each row mixes all."""
+
+    def onto(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """y + scale (x A^T) B, in place where y is a fresh, gradient-free result of the same type."""
+        u = F.linear(x if x.dtype == self.A.dtype else x.to(self.A.dtype), self.A)
+        if self.scale is not None:
+            u.mul_(self.scale)
+        if self.unused is not None:
+            u.masked_fill_(self.unused, 0.0)
+        if y.dtype == u.dtype and y.is_contiguous() and not (torch.is_grad_enabled() and y.requires_grad):
+            y.view(-1, y.shape[-1]).addmm_(u.view(-1, u.shape[-1]), self.B)
+            return y
+        return y + (u @ self.B).to(y.dtype)
 
 
 class Call:
@@ -45,16 +72,17 @@ class Call:
     ):
         self.residents = list(residents)
         self.weights, self.frame_weights, self.used = weights, frame_weights, used
-        self._packed: dict[
-            tuple[int, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor, tuple[int, ...], tuple[int, ...]] | None
-        ] = {}
+        self._packed: dict[tuple[int, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor]] = {}
         self._arrange()
 
     # --- zoo.rows.Follower: the rows move by the index that moves the decoder's cache
 
     def select(self, index: torch.Tensor) -> None:
         index = index.to(self.weights.device)
-        self.weights, self.used = self.weights[index], self.used[index]
+        weights, used = self.weights[index], self.used[index]
+        if self.frame_weights is None and torch.equal(weights, self.weights) and torch.equal(used, self.used):
+            return  # beams of one clip changed places: they mix the same
+        self.weights, self.used = weights, used
         if self.frame_weights is not None:
             self.frame_weights = self.frame_weights[index]
         self._arrange()
@@ -68,17 +96,19 @@ class Call:
             self._arrange()
 
     def _arrange(self) -> None:
-        """Group the rows by what they mix."""
+        """Find the runs of rows that mix the same."""
         self.n_rows = self.weights.shape[0]
-        by_members: dict[tuple[int, ...], list[int]] = {}
-        for row, flags in enumerate(self.used.tolist()):
-            by_members.setdefault(tuple(k for k, flag in enumerate(flags) if flag), []).append(row)
-        self.groups = []
-        for members, rows in by_members.items():
-            if members:
-                span = (rows[0], len(rows)) if rows[-1] - rows[0] + 1 == len(rows) else None
-                self.groups.append(_Group(members, torch.tensor(rows, device=self.weights.device), span))
-        self._scales: dict[tuple, torch.Tensor] = {}
+        members = [tuple(k for k, flag in enumerate(flags) if flag) for flags in self.used.tolist()]
+        self.runs: list[_Run] = []
+        start = 0
+        for mixed, rows in groupby(members):
+            count = len(list(rows))
+            if mixed:
+                self.runs.append(_Run(start, count, mixed))
+            start += count
+        self._everything = [_Run(0, self.n_rows, tuple(range(len(self.residents))))]
+        self._updates: dict[tuple[int, bool], list[_Update]] = {}
+        self._spreads: dict[tuple, tuple[torch.Tensor | None, torch.Tensor | None]] = {}
 
     # --- the sum
 
@@ -89,87 +119,63 @@ class Call:
             raise RoutingError(
                 f"A site sees {x.shape[0]} rows, the mixture has {self.n_rows}", valid="one mixture row per batch row"
             )
-        if not self.groups:
-            return y
         by_frame = self.frame_weights if axis == "frames" else None
-        per_frame = by_frame is not None
         if by_frame is not None and x.shape[1] != by_frame.shape[1]:
             raise RoutingError(
                 f"A site sees {x.shape[1]} frames, the mixture has {by_frame.shape[1]}",
                 valid="one weight per frame",
             )
-        if len(self.groups) == 1 and self.groups[0].span == (0, self.n_rows):
-            return self._add_group(self.groups[0], site, per_frame, x, y)
-        if x.shape[1] <= SHORT:
-            return self._add_masked(site, per_frame, x, y)
-        for group in self.groups:
-            if group.span is not None:
-                start, count = group.span
-                part = self._add_group(group, site, per_frame, x[start : start + count], y[start : start + count])
-                if part.data_ptr() != y[start].data_ptr():
-                    y[start : start + count] = part
-            else:
-                y[group.rows] = self._add_group(group, site, per_frame, x[group.rows], y[group.rows])
+        masked = x.shape[1] <= SHORT and len(self.runs) > 1
+        updates = self._updates.get((site, masked))
+        if updates is None:
+            updates = self._updates[site, masked] = self._plan(site, masked, by_frame)
+        for update in updates:
+            if update.count == self.n_rows:
+                return update.onto(x, y)
+            rows = slice(update.start, update.start + update.count)
+            mine = y[rows]
+            changed = update.onto(x[rows], mine)
+            if changed is not mine:
+                y[rows] = changed
         return y
 
-    def _add_group(self, group: _Group, site: int, per_frame: bool, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        packed = self._pack(site, group.members)
+    def _plan(self, site: int, masked: bool, by_frame: torch.Tensor | None) -> list[_Update]:
+        """What to add at a site, until the rows move; nothing for rows whose adapters leave it alone."""
+        updates = []
+        for run in self._everything if masked else self.runs:
+            here = tuple(k for k in run.members if site in self.residents[k].A)
+            if here:
+                updates.append(
+                    _Update(run.start, run.count, *self._pack(site, here), *self._spread(run, here, site, by_frame))
+                )
+        return updates
+
+    def _pack(self, site: int, members: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """A `[R, in]` and B `[R, out]` over the members' concatenated ranks. Kept for the call, also when rows move."""
+        packed = self._packed.get((site, members))
         if packed is None:
-            return y
-        A, B, members, ranks = packed
-        u = x.to(A.dtype) @ A.T
-        u = u * self._scale(group.rows, members, ranks, per_frame)
-        if per_frame and len(members) > 1:
-            u = torch.where(self._scale(group.rows, members, ranks, per_frame) != 0, u, 0.0)
-        return _accumulate(y, u, B)
+            A = [self.residents[k].A[site] for k in members]
+            B = [self.residents[k].B[site] for k in members]
+            packed = (A[0], B[0]) if len(members) == 1 else (torch.cat(A), torch.cat(B))
+            self._packed[site, members] = packed
+        return packed
 
-    def _add_masked(self, site: int, per_frame: bool, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        packed = self._pack(site, tuple(range(len(self.residents))))
-        if packed is None:
-            return y
-        A, B, members, ranks = packed
-        scale = self._scale(None, members, ranks, per_frame)
-        u = torch.where(scale != 0, (x.to(A.dtype) @ A.T) * scale, 0.0)
-        return _accumulate(y, u, B)
-
-    def _pack(self, site: int, members: tuple[int, ...]):
-        """A `[R, in]` and B `[R, out]` over the concatenated ranks of those members that adapt this site; None where none
-        does. Kept for the call: a decode asks for them at every step."""
-        key = (site, members)
-        if key not in self._packed:
-            here = tuple(k for k in members if site in self.residents[k].A)
-            if not here:
-                self._packed[key] = None
-            else:
-                parts = [(self.residents[k].A[site], self.residents[k].B[site]) for k in here]
-                A = parts[0][0] if len(parts) == 1 else torch.cat([a for a, _ in parts])
-                B = parts[0][1] if len(parts) == 1 else torch.cat([b for _, b in parts])
-                self._packed[key] = (A, B, here, tuple(a.shape[0] for a, _ in parts))
-        return self._packed[key]
-
-    def _scale(
-        self, rows: torch.Tensor | None, members: tuple[int, ...], ranks: tuple[int, ...], per_frame: bool
-    ) -> torch.Tensor:
-        """The mixture spread over ranks: `[rows, 1, R]`, or `[rows, T, R]` per frame. rows None: all."""
-        key = (None if rows is None else id(rows), members, ranks, per_frame)
-        scale = self._scales.get(key)
-        if scale is None:
-            weights = self.weights[:, None, :]
-            if per_frame:
-                assert self.frame_weights is not None
-                weights = self.frame_weights
-            if rows is not None:
-                weights = weights[rows]
-            spread = torch.tensor(
-                [k for k, rank in zip(members, ranks, strict=True) for _ in range(rank)], device=weights.device
+    def _spread(
+        self, run: _Run, members: tuple[int, ...], site: int, by_frame: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """The run's mixture spread over the members' ranks, and which of them a row leaves out; each None where it would
+        change nothing."""
+        ranks = tuple(self.residents[k].A[site].shape[0] for k in members)
+        key = (run, members, ranks, by_frame is not None)
+        if key not in self._spreads:
+            weights = (self.weights[:, None, :] if by_frame is None else by_frame)[run.start : run.start + run.count]
+            columns = torch.tensor(members, device=weights.device).repeat_interleave(
+                torch.tensor(ranks, device=weights.device)
             )
-            scale = self._scales[key] = weights[:, :, spread]
-        return scale
-
-
-def _accumulate(y: torch.Tensor, u: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    """y + u B, in place where y is a fresh, gradient-free result of the same type."""
-    if y.dtype == B.dtype and y.is_contiguous() and not (torch.is_grad_enabled() and y.requires_grad):
-        y.view(-1, y.shape[-1]).addmm_(u.view(-1, u.shape[-1]), B)
-        return y
-    return y + (u @ B).to(y.dtype)
+            scale = weights[:, :, columns]
+            unused = scale == 0
+            self._spreads[key] = (
+                None if bool(((scale == 1) | unused).all()) else scale,
+                unused if bool(unused.any()) else None,
+            )
+        return self._spreads[key]
