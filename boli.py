@@ -11,6 +11,7 @@ COMMANDS = {
     "train": ("training.commands.train", "train adapters, classifiers and base models from recipes"),
     "data": ("training.commands.data", "describe, convert and make corpora"),
     "evaluate": ("training.commands.evaluate", "score adapters, routing and code-switching; check the criteria"),
+    "analyze": ("analysis.commands", "what adapters learned: similarity, spectra, layers, transfer, the report"),
     "slurm": ("slurm.commands", "plan, submit, watch and collect cluster jobs"),
     "bench": ("", "measure: bank, training"),
 }

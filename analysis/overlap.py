@@ -1,91 +1,133 @@
-"""How much of their words, tokens, letters and phones two languages share, in the texts of a manifest.
+"""Every pair of K updates at one site: inner product of the dense updates, and overlap of their subspaces.
 
-Of the *types* of both (words after the Indic normaliser, tokens of the base's tokenizer, letters, phones as espeak-ng
-reads the words):
+With delta W_i = U_i diag(s_i) V_i^T, two small products per pair give all three (the trace trick: nothing is dense):
 
-    Jaccard = |A ∩ B| / |A ∪ B|;    shared = share of B's running words (tokens, ...) that occur in A at all.
+    <delta W_i, delta W_j> = tr(delta W_i^T delta W_j) = sum_ab s_ia s_jb (U_i^T U_j)_ab (V_i^T V_j)_ab
+    left overlap  = ||U_i^T U_j||_F^2 / min(r_i, r_j)      the mean squared cosine of the principal angles
+    right overlap = ||V_i^T V_j||_F^2 / min(r_i, r_j)      (Bjorck and Golub 1973)
+
+Against chance: for random subspaces of dimensions r, s of R^d, ||U^T U'||_F^2 is the trace of a product of two
+projections; its mean is r s / d and its variance 2 r s (d-r)(d-s) / (d^2 (d-1)(d+2)) (moments of uniform projections,
+Collins and Sniady 2006).
 """
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from analysis.result import Row
+import numpy as np
+
+from adapters.peft_files import LoraSite
+from analysis.deltas import Compact, compact
 
 if TYPE_CHECKING:
-    from training.clips import Clips
+    import torch
 
-LEVELS = ("words", "tokens", "letters", "phones")
-
-
-def overlaps(clips: "Clips", base: Any) -> list[Row]:
-    """One row for each ordered pair of languages and level. Phones are left out where espeak-ng is missing."""
-    languages = sorted({record.lang for record in clips.records})
-    counts = {language: units(clips, language, base) for language in languages}
-    rows: list[Row] = []
-    for source in languages:
-        for target in languages:
-            if source == target:
-                continue
-            for level in LEVELS:
-                ours, theirs = counts[source][level], counts[target][level]
-                if ours and theirs:
-                    rows.append({"source": source, "target": target, "level": level, **compared(ours, theirs)})
-    return rows
+TILE_BYTES = 8_000_000  # of one product, so that a tile stays in the processor's cache
 
 
-def compared(ours: Counter[Any], theirs: Counter[Any]) -> Row:
-    """Jaccard over types; the share of `theirs` that occurs in `ours`, over types and over running units."""
-    both = set(ours) & set(theirs)
-    return {
-        "jaccard": len(both) / len(set(ours) | set(theirs)),
-        "shared_types": len(both) / len(theirs),
-        "shared_running": sum(theirs[unit] for unit in both) / theirs.total(),
-        "types": len(theirs),
-        "running": theirs.total(),
-    }
+@dataclass(frozen=True)
+class SitePairs:
+    """K updates at one site, all pairs. fp32, so that 500 adapters at 72 sites fit into memory."""
+
+    inner: np.ndarray
+    """`[K, K]`"""
+    left: np.ndarray
+    """`[K, K]`, 0 to 1; the output side."""
+    right: np.ndarray
+    """`[K, K]`; the input side."""
+    ranks: np.ndarray
+    """int64 `[K]`: numerical ranks."""
 
 
-def units(clips: "Clips", language: str, base: Any) -> dict[str, Counter[Any]]:
-    """Level -> how often each word, token, letter and phone occurs in the texts of a language."""
-    from training.evaluation.normalisers import indic
+def all_pairs(pairs: Sequence[LoraSite]) -> SitePairs:
+    """Ranks may differ; an update of zero has overlap 0 with all."""
+    import torch
 
-    texts = list(dict.fromkeys(r.text for r in clips.records if r.lang == language and r.text.strip()))
-    words = Counter(word for text in texts for word in indic(text).split())
-    letters: Counter[str] = Counter()
-    for word, number in words.items():
-        for letter in word:
-            letters[letter] += number
-    return {
-        "words": words,
-        "letters": letters,
-        "tokens": _tokens(texts, language, base),
-        "phones": _phones(words, language),
-    }
+    K = len(pairs)
+    inner, left, right = (torch.zeros(K, K) for _ in range(3))
+    ranks = np.zeros(K, dtype=np.int64)
+    groups: list[tuple[list[int], Compact]] = []
+    for rank in sorted({pair.rank for pair in pairs}):
+        members = [k for k, pair in enumerate(pairs) if pair.rank == rank]
+        found = compact([pairs[k] for k in members])
+        ranks[members] = (found.s > 0).sum(1).numpy()
+        groups.append((members, found))
+    for g, (members, one) in enumerate(groups):
+        for h in range(g, len(groups)):
+            others, two = groups[h]
+            columns = torch.tensor(others)
+            # component-major: sums over components then run along the adapters, which is fast
+            Uj, Vj, sj = _component_major(two)
+            r, s = one.s.shape[1], two.s.shape[1]
+            size = max(1, TILE_BYTES // (4 * r * s * len(others)))
+            for start in range(0, len(members), size):
+                tile = slice(start, min(start + size, len(members)))
+                first = start if g == h else 0
+                rows = torch.tensor(members[tile])
+                part = _tile(one, tile, Uj[:, first:], Vj[:, first:], sj[:, first:])
+                for whole, values in zip((inner, left, right), part, strict=True):
+                    whole[rows[:, None], columns[first:]] = values
+                    whole[columns[first:, None], rows] = values.T
+    least = np.maximum(np.minimum.outer(ranks, ranks), 1)
+    return SitePairs(inner.numpy(), left.numpy() / least, right.numpy() / least, ranks)
 
 
-def _tokens(texts: list[str], language: str, base: Any) -> Counter[int]:
-    """Tokens as the base is trained on them, without those that every label has (language, task, end)."""
-    if language not in base.languages and language.split("-")[0] not in base.languages:
-        return Counter()
-    frame = set(base.labels([""], [language])[0].tolist())
-    found: Counter[int] = Counter()
-    for text in texts:
-        found.update(token for token in base.labels([text], [language])[0].tolist() if token not in frame)
-    return found
+def _component_major(found: Compact) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """U `[r, K, out]`, V `[r, K, in]`, s `[r, K]`, fp32."""
+    return (
+        found.U.permute(2, 0, 1).contiguous(),
+        found.V.permute(2, 0, 1).contiguous(),
+        found.s.T.float().contiguous(),
+    )
 
 
-def _phones(words: Counter[str], language: str) -> Counter[str]:
-    from analysis.distances import broad
-    from analysis.spoken import speaker
-    from zoo.errors import DataError
+def _tile(one: Compact, tile: slice, Uj: "torch.Tensor", Vj: "torch.Tensor", sj: "torch.Tensor"):
+    """inner, left sum and right sum `[a, b]` of the adapters of `tile` against all of `j`."""
+    Ui, Vi, si = (each.flatten(0, 1) if each.ndim == 3 else each for each in _component_major(_cut(one, tile)))
+    r, a = si.shape
+    s, b = sj.shape
+    GU, GV = Ui @ Uj.flatten(0, 1).T, Vi @ Vj.flatten(0, 1).T
 
-    try:
-        espeak = speaker()
-    except DataError:
-        return Counter()
-    found: Counter[str] = Counter()
-    if espeak.speaks(language):
-        for word, number in words.items():
-            for symbol in espeak.pronounce(word, language):
-                found[broad(symbol)] += number
-    return found
+    def summed(values: "torch.Tensor") -> "torch.Tensor":
+        return values.view(r, a, s, b).sum(2)
+
+    left, right = summed(GU.square()).sum(0), summed(GV.square()).sum(0)
+    inner = (summed(GU.mul_(GV).mul_(sj.flatten())) * si.unsqueeze(2)).sum(0)
+    return inner, left, right
+
+
+def _cut(found: Compact, tile: slice) -> Compact:
+    return Compact(found.U[tile], found.s[tile], found.V[tile])
+
+
+def null_overlap(r: np.ndarray, s: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the overlap of random subspaces of R^d of dimensions r and s (broadcast)."""
+    r, s = np.asarray(r, dtype=float), np.asarray(s, dtype=float)
+    least = np.maximum(np.minimum(r, s), 1)
+    variance = 2 * r * s * (d - r) * (d - s) / (d**2 * max(d - 1, 1) * (d + 2))
+    return r * s / d / least, np.sqrt(np.maximum(variance, 0)) / least
+
+
+def principal_cosines(one: "torch.Tensor", two: "torch.Tensor") -> "torch.Tensor":
+    """Cosines of the principal angles `[..., min(r, s)]`, descending, between the column spaces of orthonormal `[..., d, r]`
+    and `[..., d, s]` (Bjorck and Golub 1973)."""
+    import torch
+
+    return torch.linalg.svdvals(one.mT.double() @ two.double()).clamp(max=1.0)
+
+
+def null_largest_cosine(r: int, s: int, d: int, draws: int, seed: int) -> np.ndarray:
+    """Largest principal cosine of `draws` pairs of random subspaces of R^d, sorted; fp64 `[draws]`."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    # one of the two may be held fixed: only their relative position counts
+    X, _ = torch.linalg.qr(torch.randn(draws, d, r, generator=generator, dtype=torch.float64))
+    return np.sort(torch.linalg.matrix_norm(X[:, :s], ord=2).clamp(max=1.0).numpy())
+
+
+def normal_p(z: float) -> float:
+    """One-sided p of a standard normal z."""
+    return 0.5 * math.erfc(z / math.sqrt(2))

@@ -1,0 +1,366 @@
+"""How alike adapters are: cosines of what they add to the base, and the angles between their subspaces.
+
+Everything is computed from delta W = scale B A, so nothing depends on how B and A share it (see deltas.py). "Alike" has
+two rulers: chance, the overlap of random subspaces; and the ceiling, two adapters of one language that differ in their
+seed alone. Whoever is no closer than chance shares nothing; nobody is closer than the ceiling.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from analysis.cache import Cache
+from analysis.deltas import Adapters, Compact, compact, layer_order, place, relative_depth
+from analysis.embedding import Layout, of_distances
+from analysis.overlap import SitePairs, all_pairs, normal_p, null_largest_cosine, null_overlap, principal_cosines
+from analysis.progress import steps
+from analysis.result import Provenance, Row
+
+KIND = "similarity-1"
+DETAILED = 64  # adapters up to which every pair and every layer of it is a row
+ANGLE_BUDGET = 3e9  # pairs * sites * rank^3 up to which every principal angle is computed: about 20 seconds
+NULL_DRAWS = 400
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """All pairs of K adapters."""
+
+    provenance: Provenance
+    adapters: Adapters
+    cosine: np.ndarray
+    """`[K, K]` of the whole updates, over the common sites."""
+    layers: tuple[str, ...]
+    """Names of L layers, encoder first, bottom up."""
+    depths: tuple[float, ...]
+    layer_cosine: np.ndarray
+    """`[L, K, K]`; NaN where an update is zero."""
+    site_cosine: np.ndarray
+    """`[S, K, K]`"""
+    left: np.ndarray
+    """`[K, K]` mean over the sites of the overlap of output subspaces."""
+    right: np.ndarray
+    left_z: np.ndarray
+    """`[K, K]` standard deviations above chance."""
+    right_z: np.ndarray
+    layer_left: np.ndarray
+    """`[L, K, K]`"""
+    layer_right: np.ndarray
+    angles: tuple[Row, ...]
+    """Principal angles of each pair; empty where there are too many pairs."""
+    ceiling: float | None
+    """Mean cosine of two seeds of one language; None where no language has two."""
+    merges: np.ndarray
+    """scipy's linkage `[K - 1, 4]` by average of 1 - cosine."""
+    order: tuple[int, ...]
+    """Adapters as the dendrogram orders them."""
+    layout: Layout
+    _rows: dict[str, list[Row]] = field(default_factory=dict, repr=False)
+
+    def tables(self) -> dict[str, list[Row]]:
+        return self._rows
+
+
+def similarity(adapters: Adapters, *, cache: Cache | None = None, seed: int = 0, progress: bool = False) -> Similarity:
+    """All pairs of `adapters` at their common sites. seed: of the layout and of the random subspaces.
+
+    One adapter alone gives its own cosine of 1 and a note. Raises AdapterError where shapes differ.
+    """
+    sites, K = adapters.common, len(adapters.stored)
+    found = _pairs_of_sites(adapters, cache or Cache(None), progress)
+    layers = layer_order(sites)
+    where = {site: layers.index(place(site).layer_name) for site in sites}
+    inner = np.zeros((len(layers), K, K))
+    left, right = np.zeros((len(layers), K, K)), np.zeros((len(layers), K, K))
+    site_cosine = np.empty((len(sites), K, K), dtype=np.float32)
+    counts = np.zeros(len(layers))
+    z: dict[str, np.ndarray] = {"left": np.zeros((K, K)), "right": np.zeros((K, K))}
+    variance = {"left": np.zeros((K, K)), "right": np.zeros((K, K))}
+    for i, site in enumerate(sites):
+        pairs, (out, wide) = found[site]
+        layer = where[site]
+        site_cosine[i] = _cosines(pairs.inner.astype(np.float64))
+        inner[layer] += pairs.inner
+        left[layer] += pairs.left
+        right[layer] += pairs.right
+        counts[layer] += 1
+        for side, values, d in (("left", pairs.left, out), ("right", pairs.right, wide)):
+            mean, deviation = null_overlap(pairs.ranks[:, None], pairs.ranks[None, :], d)
+            z[side] += values - mean
+            variance[side] += deviation**2
+    cosine = _cosines(inner.sum(0))
+    for side in z:
+        z[side] /= np.sqrt(np.maximum(variance[side], 1e-30))
+    angles, skipped = _angles(adapters, seed, progress)
+    merges, order = _dendrogram(cosine)
+    layout = of_distances(np.clip(1 - np.nan_to_num(cosine), 0, 2) * (1 - np.eye(K)), seed)
+    twins = _twins(adapters)
+    ceiling = float(np.mean([cosine[i, j] for i, j in twins])) if twins else None
+    depth = relative_depth(sites)
+    result = Similarity(
+        provenance=Provenance(
+            "similarity",
+            adapters.base,
+            adapters.base_sha256,
+            adapters.checksums,
+            seeds={"layout": seed, "random subspaces": seed},
+            counts={"adapters": K, "sites": len(sites), "layers": len(layers), "pairs": K * (K - 1) // 2},
+            options={"layout": layout.method, "linkage": "average of 1 - cosine"},
+            notes=(*adapters.notes, *_notes(adapters, twins, layout, skipped)),
+        ),
+        adapters=adapters,
+        cosine=cosine,
+        layers=tuple(layers),
+        depths=tuple(depth[name] for name in layers),
+        layer_cosine=np.stack([_cosines(each) for each in inner]),
+        site_cosine=site_cosine,
+        left=left.sum(0) / len(sites),
+        right=right.sum(0) / len(sites),
+        left_z=z["left"],
+        right_z=z["right"],
+        layer_left=left / counts[:, None, None],
+        layer_right=right / counts[:, None, None],
+        angles=tuple(angles),
+        ceiling=ceiling,
+        merges=merges,
+        order=order,
+        layout=layout,
+    )
+    result._rows.update(_tables(result, twins))
+    return result
+
+
+def _pairs_of_sites(adapters: Adapters, cache: Cache, progress: bool) -> dict[str, tuple[SitePairs, tuple[int, int]]]:
+    """Site -> its pairs and (out, in). Blocks of sites run side by side, each on one thread."""
+    import torch
+
+    sums = list(adapters.checksums.values())
+
+    def block(sites: tuple[str, ...]) -> dict[str, tuple[SitePairs, tuple[int, int]]]:
+        held: list[dict[str, Any]] = []
+
+        def compute(site: str) -> dict[str, Any]:
+            if not held:
+                held.extend(adapters.read(sites))
+            pairs = [each.pop(site) for each in held]
+            adapters._check_shapes(site, pairs)
+            made = all_pairs(pairs)
+            shape = np.array([pairs[0].B.shape[0], pairs[0].A.shape[1]])
+            return {"inner": made.inner, "left": made.left, "right": made.right, "ranks": made.ranks, "shape": shape}
+
+        found = {}
+        for site in sites:
+            item = cache.item(KIND, {"adapters": sums, "site": site}, lambda site=site: compute(site))
+            made = SitePairs(item["inner"], item["left"], item["right"], item["ranks"])
+            found[site] = made, (int(item["shape"][0]), int(item["shape"][1]))
+        return found
+
+    threads = torch.get_num_threads()
+    blocks, found = adapters.blocks(), {}
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for part in steps("similarity", pool.map(block, blocks), len(blocks), show=progress):
+                found.update(part)
+    finally:
+        torch.set_num_threads(threads)
+    return found
+
+
+def _cosines(inner: np.ndarray) -> np.ndarray:
+    """Inner products `[K, K]` -> cosines; NaN where an update is zero."""
+    norm = np.sqrt(np.maximum(np.diagonal(inner), 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = inner / (norm[:, None] * norm[None, :])
+    cosine[np.diag_indices_from(cosine)] = np.where(norm > 0, 1.0, np.nan)
+    return np.where(np.isfinite(cosine), np.clip(cosine, -1, 1), np.nan)
+
+
+def _twins(adapters: Adapters) -> list[tuple[int, int]]:
+    """Pairs of one language and rank with the same sites that were trained with different seeds (or, where the records
+    do not say, as different variants)."""
+    found = []
+    for i, j in combinations(range(len(adapters.stored)), 2):
+        a, b = adapters.stored[i], adapters.stored[j]
+        if (a.key.language, a.key.rank) != (b.key.language, b.key.rank):
+            continue
+        if set(a.record.update_norms) != set(b.record.update_norms):
+            continue
+        seeds = (a.record.seed, b.record.seed)
+        if (seeds[0] != seeds[1]) if None not in seeds else (a.key.variant != b.key.variant):
+            found.append((i, j))
+    return found
+
+
+def _angles(adapters: Adapters, seed: int, progress: bool) -> tuple[list[Row], str]:
+    """Principal angles of every pair, averaged over the sites; and why there are none, where there are too many."""
+    K = len(adapters.stored)
+    rank = max((stored.key.rank for stored in adapters.stored), default=1)
+    cost = K * (K - 1) / 2 * len(adapters.common) * rank**3
+    if K < 2:
+        return [], ""
+    if cost > ANGLE_BUDGET:
+        return (
+            [],
+            f"single principal angles of {K * (K - 1) // 2} pairs are not computed, only their mean squared cosine",
+        )
+    sums: dict[tuple[int, int, str], list[tuple[float, float, float]]] = defaultdict(list)
+    nulls: dict[tuple[int, int, int], np.ndarray] = {}
+    for _, pairs in steps("angles", adapters.by_site(), len(adapters.common), show=progress):
+        found = [compact([pair]) for pair in pairs]
+        for i, j in combinations(range(K), 2):
+            for side in ("left", "right"):
+                one, two = _basis(found[i], side), _basis(found[j], side)
+                d, (r, s) = one.shape[0], sorted((one.shape[1], two.shape[1]))
+                if not r:
+                    continue
+                cosines = principal_cosines(one, two)
+                if (r, s, d) not in nulls:
+                    nulls[r, s, d] = null_largest_cosine(r, s, d, NULL_DRAWS, seed)
+                null = nulls[r, s, d]
+                largest = float(cosines[0])
+                above = (1 + float((null >= largest).sum())) / (1 + len(null))
+                degrees = float(np.degrees(np.arccos(cosines.numpy())).mean())
+                sums[i, j, side].append((largest, degrees, above))
+    rows = []
+    for (i, j, side), values in sums.items():
+        largest, degrees, above = np.array(values).T
+        rows.append(
+            {
+                "adapter": adapters.labels[adapters.names[i]],
+                "other": adapters.labels[adapters.names[j]],
+                "side": {"left": "output", "right": "input"}[side],
+                "largest_cosine": float(largest.mean()),
+                "mean_angle_degrees": float(degrees.mean()),
+                "sites_above_chance": float((above < 0.05).mean()),
+                "sites": len(values),
+            }
+        )
+    return rows, ""
+
+
+def _basis(found: Compact, side: str):
+    """Orthonormal `[d, numerical rank]`"""
+    values = found.U if side == "left" else found.V
+    return values[0][:, found.s[0] > 0]
+
+
+def _dendrogram(cosine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    K = len(cosine)
+    if K < 2:
+        return np.zeros((0, 4)), tuple(range(K))
+    distances = np.clip(1 - np.nan_to_num(cosine), 0, 2)[np.triu_indices(K, 1)]
+    merges = linkage(distances, method="average")
+    return merges, tuple(int(i) for i in leaves_list(merges))
+
+
+def _notes(adapters: Adapters, twins: Sequence[tuple[int, int]], layout: Layout, skipped: str) -> list[str]:
+    notes = [text for text in (layout.note, skipped) if text]
+    K = len(adapters.stored)
+    if K == 1:
+        notes.append("one adapter alone: there is nothing to compare it with")
+    elif not twins:
+        notes.append("no language has two seeds of one rank: there is no ceiling to hold similarities against")
+    seeds = [stored.record.seed for stored in adapters.stored if stored.record.seed is not None]
+    if len(seeds) > len(set(seeds)):
+        notes.append(
+            "adapters of one rank and seed start from the same A: part of what their input subspaces share was there "
+            "before training"
+        )
+    return notes
+
+
+def _tables(found: Similarity, twins: Sequence[tuple[int, int]]) -> dict[str, list[Row]]:
+    adapters, K = found.adapters, len(found.adapters.stored)
+    labels = [adapters.labels[name] for name in adapters.names]
+    languages = adapters.languages
+    about = [
+        {
+            "adapter": labels[i],
+            "name": stored.name,
+            "language": stored.key.language,
+            "rank": stored.key.rank,
+            "variant": stored.key.variant,
+            "seed": stored.record.seed,
+            "parameters": stored.record.parameters,
+            "x": float(found.layout.points[i, 0]),
+            "y": float(found.layout.points[i, 1]),
+            "leaf": found.order.index(i),
+        }
+        for i, stored in enumerate(adapters.stored)
+    ]
+    matrix = [{"adapter": labels[i]} | {labels[j]: float(found.cosine[i, j]) for j in range(K)} for i in range(K)]
+    tables = {"adapters": about, "cosine": matrix}
+    if K <= DETAILED:
+        tables["pairs"] = [_pair_row(found, labels, i, j, (i, j) in set(twins)) for i, j in combinations(range(K), 2)]
+        tables["layers"] = [
+            {
+                "adapter": labels[i],
+                "other": labels[j],
+                "layer": layer,
+                "depth": found.depths[n],
+                "cosine": float(found.layer_cosine[n, i, j]),
+                "output_overlap": float(found.layer_left[n, i, j]),
+                "input_overlap": float(found.layer_right[n, i, j]),
+            }
+            for i, j in combinations(range(K), 2)
+            for n, layer in enumerate(found.layers)
+        ]
+    upper = np.triu_indices(K, 1)
+    if K > 1:
+        tables["sites"] = [
+            {
+                "site": site,
+                "layer": place(site).layer_name,
+                "module": place(site).module,
+                "mean_cosine": float(np.nanmean(found.site_cosine[n][upper])),
+                "largest_cosine": float(np.nanmax(found.site_cosine[n][upper])),
+            }
+            for n, site in enumerate(adapters.common)
+            if np.isfinite(found.site_cosine[n][upper]).any()
+        ]
+    between: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for i, j in combinations(range(K), 2):
+        first, second = sorted((languages[i], languages[j]))
+        between[first, second].append((i, j))
+    tables["languages"] = [
+        {
+            "language": first,
+            "other": second,
+            "pairs": len(members),
+            "cosine": (mean := float(np.mean([found.cosine[i, j] for i, j in members]))),
+            "share_of_ceiling": mean / found.ceiling if found.ceiling else None,
+            "output_overlap": float(np.mean([found.left[i, j] for i, j in members])),
+            "input_overlap": float(np.mean([found.right[i, j] for i, j in members])),
+        }
+        for (first, second), members in sorted(between.items())
+    ]
+    tables["ceiling"] = [_pair_row(found, labels, i, j, True) for i, j in twins]
+    tables["angles"] = list(found.angles)
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _pair_row(found: Similarity, labels: Sequence[str], i: int, j: int, twins: bool) -> Row:
+    stored = found.adapters.stored
+    seeds = (stored[i].record.seed, stored[j].record.seed)
+    return {
+        "adapter": labels[i],
+        "other": labels[j],
+        "language": stored[i].key.language,
+        "other_language": stored[j].key.language,
+        "two_seeds": twins,
+        "same_seed": None if None in seeds else seeds[0] == seeds[1],
+        "cosine": float(found.cosine[i, j]),
+        "output_overlap": float(found.left[i, j]),
+        "output_z": float(found.left_z[i, j]),
+        "output_p": normal_p(float(found.left_z[i, j])),
+        "input_overlap": float(found.right[i, j]),
+        "input_z": float(found.right_z[i, j]),
+        "input_p": normal_p(float(found.right_z[i, j])),
+    }
