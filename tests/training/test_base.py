@@ -84,14 +84,15 @@ def test_resume_is_exact(manifests, tmp_path):
 
 
 def test_begins_gently(manifests, tmp_path, monkeypatch):
-    """Short clips without augmentation first, then everything."""
+    """Short clips of one language without augmentation first, then everything."""
     from training import base as module
 
-    steps, damaged = [], []
+    steps, damaged, spoken = [], [], []
     original = module._Job._step
 
     def step(job, batch):
         steps.append((job.progress.share(job.step), batch.samples))
+        spoken.append({job.clips.records[i].lang for i in batch.index})
         return original(job, batch)
 
     def waves(augmenter, audio, lengths, generator):
@@ -114,6 +115,8 @@ def test_begins_gently(manifests, tmp_path, monkeypatch):
     assert max(gentle) == 9_600
     assert max(samples for share, samples in steps if share >= 0.5) > 9_600
     assert damaged == list(range(11, 21))
+    assert spoken[:10] == [{"te"}] * 10
+    assert len(set().union(*spoken[10:])) == 5
     with pytest.raises(RecipeError, match=r"learn\.gentle_s"):
         train_base(recipe(manifests, tmp_path, "learn.gentle=0.5", "learn.gentle_s=0.01", "data.valid=[]"))
 
