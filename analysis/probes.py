@@ -23,7 +23,7 @@ import numpy as np
 from analysis.cache import digest
 from analysis.hearing import Listener
 from analysis.inputs import checksums, manifest_checksums
-from analysis.overlap import overlaps
+from analysis.vocabulary import overlaps
 from analysis.probe_data import PHONE, WORD, States, Task, states, tasks
 from analysis.progress import steps
 from analysis.result import Provenance, Row
