@@ -27,7 +27,7 @@ class _Run(NamedTuple):
     """Neighbouring rows that mix the same adapters."""
 
     start: int
-    count: int
+    size: int
     members: tuple[int, ...]
     """Indices of adapters in the call."""
 
@@ -36,13 +36,13 @@ class _Update(NamedTuple):
     """What a run of rows adds at one site."""
 
     start: int
-    count: int
+    size: int
     A: torch.Tensor
     """`[R, in]` over the concatenated ranks."""
     B: torch.Tensor
     """`[R, out]`"""
     scale: torch.Tensor | None
-    """The mixture spread over ranks, `[count, 1, R]` or `[count, T, R]`; None where every share is 1."""
+    """The mixture spread over ranks, `[size, 1, R]` or `[size, T, R]`; None where every share is 1."""
     unused: torch.Tensor | None
     """bool, like `scale`: ranks that a row does not mix; None where each row mixes all."""
 
@@ -130,9 +130,9 @@ class Call:
         if updates is None:
             updates = self._updates[site, masked] = self._plan(site, masked, by_frame)
         for update in updates:
-            if update.count == self.n_rows:
+            if update.size == self.n_rows:
                 return update.onto(x, y)
-            rows = slice(update.start, update.start + update.count)
+            rows = slice(update.start, update.start + update.size)
             mine = y[rows]
             changed = update.onto(x[rows], mine)
             if changed is not mine:
@@ -146,7 +146,7 @@ class Call:
             here = tuple(k for k in run.members if site in self.residents[k].A)
             if here:
                 updates.append(
-                    _Update(run.start, run.count, *self._pack(site, here), *self._spread(run, here, site, by_frame))
+                    _Update(run.start, run.size, *self._pack(site, here), *self._spread(run, here, site, by_frame))
                 )
         return updates
 
@@ -168,7 +168,7 @@ class Call:
         ranks = tuple(self.residents[k].A[site].shape[0] for k in members)
         key = (run, members, ranks, by_frame is not None)
         if key not in self._spreads:
-            weights = (self.weights[:, None, :] if by_frame is None else by_frame)[run.start : run.start + run.count]
+            weights = (self.weights[:, None, :] if by_frame is None else by_frame)[run.start : run.start + run.size]
             columns = torch.tensor(members, device=weights.device).repeat_interleave(
                 torch.tensor(ranks, device=weights.device)
             )
