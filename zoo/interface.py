@@ -77,8 +77,10 @@ class DecodeOptions:
 
     beam_size: int = 1
     """1 is greedy; more is beam search."""
-    length_penalty: float = 1.0
-    """Scores of finished beams are divided by length ** length_penalty."""
+    length_penalty: float | None = None
+    """Scores of finished beams are divided by length ** length_penalty; None: the family's own (Whisper 1, OWSM 0)."""
+    ctc_weight: float = 0.0
+    """Share of CTC in the scores, for families with a CTC head: 0 the decoder alone, 1 CTC alone, between them jointly."""
     timestamps: bool = False
     """Let the model write timestamps (families that have them)."""
     max_tokens: int | None = None

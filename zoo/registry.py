@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 GROUP = "boli.families"
 
 BUILTIN = {
+    "espnet": "zoo.espnet_family:family",
+    "owsm": "zoo.owsm_family:family",
     "whisper": "zoo.whisper_family:family",
 }
 

@@ -230,6 +230,8 @@ class WhisperBase:
         return end if isinstance(end, int) else end[0]
 
     def _prompt_and_limit(self, languages: Sequence[str], options: DecodeOptions) -> tuple[torch.Tensor, int]:
+        if options.ctc_weight:
+            raise ModelError(f"{self.card.name} has no CTC", valid="ctc_weight 0")
         prompt = self.prompt(languages, options)
         room = self.module.config.max_target_positions - prompt.shape[1]
         return prompt, room if options.max_tokens is None else min(options.max_tokens, room)
@@ -237,7 +239,8 @@ class WhisperBase:
     def _search(self, stepper: Stepper, prompt: torch.Tensor, limit: int, options: DecodeOptions) -> list[Found]:
         processors = self._processors[options.timestamps](prompt.shape[1])
         if options.beam_size > 1:
-            return beam(stepper, prompt, self.end_token, limit, options.beam_size, options.length_penalty, processors)
+            penalty = 1.0 if options.length_penalty is None else options.length_penalty
+            return beam(stepper, prompt, self.end_token, limit, options.beam_size, penalty, processors)
         return greedy(stepper, prompt, self.end_token, limit, processors)
 
     def _hypotheses(

@@ -1,0 +1,361 @@
+"""Family `owsm`: ESPnet's speech-to-text models (OWSM), from a local folder.
+
+The network is ESPnet's; the loops around its layers are ours: the encoder in two halves around the tap, and decoding of
+many clips at once. Context `30s` pads every clip to the length the model was trained on, as ESPnet's Speech2Text does
+(no masks: the model saw its padding); context `dynamic` pads to the next point of the card's grid.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo import rows
+from zoo.card import Card
+from zoo.ensemble import EnsembleStepper
+from zoo.errors import ModelError
+from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site
+from zoo.owsm_ctc import CtcPrefixScorer, best_path
+from zoo.owsm_decoder import OwsmStepper
+from zoo.owsm_languages import candidates, language_tokens
+from zoo.owsm_search import TimestampRules, search
+from zoo.owsm_sites import sites
+from zoo.owsm_tokens import OwsmTokenizer
+from zoo.search import Found, Stepper
+from zoo.speech import SAMPLE_RATE, Utterance
+
+
+class OwsmBase:
+    """Implements `zoo.interface.BaseModel`."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tokenizer: OwsmTokenizer,
+        config: dict[str, Any],
+        frame_samples: int,
+        card: Card,
+        folder: Path,
+        weights_sha256: str,
+        *,
+        context: str | None = None,
+        tap: int | None = None,
+    ):
+        self.card, self.module, self.tokenizer, self.config, self.folder = card, module, tokenizer, config, folder
+        self.weights_sha256, self.tokenizer_sha256, self.quantization = weights_sha256, tokenizer.sha256, ""
+        module.eval().requires_grad_(False)
+        self.n_layers = len(module.encoder.encoders)
+        self.tap = card.tap if tap is None else tap
+        if not 0 <= self.tap <= self.n_layers:
+            raise ModelError(f"Tap {self.tap} of {card.name} lies outside its encoder", valid=f"0 to {self.n_layers}")
+        self.hidden_size = module.encoder.output_size()
+        self.frame_samples = frame_samples
+        self.frame_rate = SAMPLE_RATE / frame_samples
+        speech = config.get("preprocessor_conf") or {}
+        self.max_duration_s = float(speech.get("speech_length", 30))
+        self.timestamp_s = float(speech.get("speech_resolution", 0.02))
+        self.context = context or card.context
+        if self.context not in ("30s", "dynamic"):
+            raise ModelError(f"Context {self.context!r} of {card.name} is unknown", valid="'30s', 'dynamic'")
+        ids = tokenizer.ids
+        self._language_ids = language_tokens(tokenizer.tokens)
+        self.languages = tuple(self._language_ids)
+        self._task_ids = {"transcribe": ids.get("<asr>"), "translate": ids.get("<st_eng>")}
+        self._no_times = tokenizer.id(speech.get("notime_symbol", "<notimestamps>"))
+        self._first_time = tokenizer.id(speech.get("first_time_symbol", "<0.00>"))
+        self._last_time = tokenizer.id(speech.get("last_time_symbol", "<30.00>"))
+        self.sites: tuple[Site, ...] = sites(module)
+        self.max_tokens = self._encoder_frames(int(self.max_duration_s * SAMPLE_RATE))
+
+    @property
+    def device(self) -> torch.device:
+        return self.module.decoder.output_layer.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.module.decoder.output_layer.weight.dtype
+
+    # --- audio in
+
+    def grid_s(self, utterance: Utterance) -> float:
+        """Seconds the clip is padded to; it depends on the clip alone."""
+        if utterance.duration_s > self.max_duration_s:
+            raise ModelError(
+                f"{utterance.id or 'The clip'} lasts {utterance.duration_s:.1f} s",
+                valid=f"up to {self.max_duration_s:g} s in one pass",
+                remedy="call router.transcribe, which cuts long audio at silences",
+            )
+        if self.context == "30s":
+            return self.max_duration_s
+        steps = max(1, math.ceil(len(utterance.audio) / (self.card.grid_s * SAMPLE_RATE)))
+        return min(steps * self.card.grid_s, self.max_duration_s)
+
+    def features(self, utterances: Sequence[Utterance]) -> Features:
+        """ESPnet's own log-mels, normalised, `[B, frames, n_mels]`. Raises ModelError where the clips' grids differ."""
+        grids = {self.grid_s(utterance) for utterance in utterances}
+        if len(grids) != 1:
+            raise ModelError(f"Clips padded to {sorted(grids)} s cannot share a batch", valid="clips of equal grid_s()")
+        samples = round(grids.pop() * SAMPLE_RATE)
+        audio = torch.zeros(len(utterances), samples)
+        for row, utterance in zip(audio, utterances, strict=True):
+            row[: len(utterance.audio)] = torch.from_numpy(utterance.audio)
+        whole = torch.full((len(utterances),), samples, device=self.device)
+        with torch.no_grad():
+            values, lengths = self.module.frontend(audio.to(self.device), whole)
+            if self.module.normalize is not None:
+                values, _ = self.module.normalize(values, lengths)
+        most = self._encoder_frames(samples)
+        real = [min(most, max(1, math.ceil(len(u.audio) / self.frame_samples))) for u in utterances]
+        return Features(values.to(self.dtype), torch.tensor(real, device=self.device), self.context)
+
+    def _encoder_frames(self, samples: int) -> int:
+        frames = samples // self.module.frontend.hop_length + 1
+        for layer in self.module.encoder.embed.conv:
+            if isinstance(layer, nn.Conv2d):
+                frames = (frames - layer.kernel_size[0]) // layer.stride[0] + 1
+        return frames
+
+    # --- encoder
+
+    def encode(self, inputs: Features | Hidden, until: int | None = None) -> Hidden:
+        """Up to layer `until`, or to the end with the final norm. Continues where a Hidden stopped."""
+        encoder = self.module.encoder
+        if isinstance(inputs, Features):
+            x, _ = encoder.embed(inputs.values, None)
+            hidden = Hidden(x[0] if isinstance(x, tuple) else x, inputs.lengths, 0)
+        else:
+            hidden = inputs
+        stop = self.n_layers if until is None else until
+        if hidden.done or stop < hidden.layer:
+            raise ModelError(
+                f"A hidden state after layer {hidden.layer} cannot be encoded until layer {until}",
+                valid="a later layer",
+            )
+        x = hidden.values
+        positions = self._positions(x)
+        for i in range(hidden.layer, stop):
+            out, _ = encoder.encoders[i](x if positions is None else (x, positions), None)
+            x = out[0] if isinstance(out, tuple) else out
+            if encoder.interctc_use_conditioning and i + 1 in encoder.interctc_layer_idx:
+                x = x + encoder.conditioning_layer(self.module.ctc.softmax(self._normed(x, intermediate=True)))
+        if until is None:
+            x = self._normed(x)
+        return Hidden(x, hidden.lengths, stop, done=until is None)
+
+    def _positions(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Embeddings of relative positions `[1, 2T - 1, d]` (or ESPnet's older `[1, T, d]`), which follow from T alone;
+        None where positions were added to the input."""
+        embed = self.module.encoder.embed
+        encoding = getattr(embed, "pos_enc", None)
+        encoding = embed.out[-1] if encoding is None else encoding
+        made = encoding(x.new_zeros(1, x.shape[1], x.shape[2])) if "Rel" in type(encoding).__name__ else None
+        return made[1] if made is not None else None
+
+    def _normed(self, x: torch.Tensor, intermediate: bool = False) -> torch.Tensor:
+        """An E-Branchformer's last layer is normalised always, its intermediate ones never; the others' as they say."""
+        encoder = self.module.encoder
+        normalise = getattr(encoder, "normalize_before", not intermediate)
+        return encoder.after_norm(x) if normalise else x
+
+    # --- decoder
+
+    def prompt(self, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> torch.Tensor:
+        """int64 `[B, P]`: start, language, task, and no-timestamps where none are wanted; before it the previous text."""
+        task = self._task_ids[options.task]
+        if task is None:
+            raise ModelError(f"{self.card.name} has no token for task {options.task!r}", valid="transcribe")
+        network = self.module
+        before: list[int] = []
+        if options.previous.strip():
+            said = self.tokenizer.encode(options.previous)
+            before = [network.sop, *said[-(self.max_tokens // 2) :]]
+        after = [] if options.timestamps else [self._no_times]
+        prompts = [[*before, network.sos, self.language_id(language), task, *after] for language in languages]
+        return torch.tensor(prompts, device=self.device)
+
+    def language_id(self, language: str) -> int:
+        """Token of a BCP-47 tag or ISO 639-3 code; a region falls back to its language (`hi-IN` to `hi`)."""
+        for tag in candidates(language):
+            if tag in self._language_ids:
+                return self._language_ids[tag]
+        raise ModelError(
+            f"{self.card.name} has no token for language {language!r}", valid=", ".join(sorted(self._language_ids))
+        )
+
+    @torch.inference_mode()
+    def decode(
+        self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()
+    ) -> list[Hypothesis]:
+        """One hypothesis per clip; `languages` gives each clip's language token.
+
+        `options.ctc_weight`: 0 the decoder alone; between, both (ESPnet's joint search); 1 CTC alone: with one beam the
+        best path, which no language token steers, with more ESPnet's prefix search.
+        """
+        self._check(hidden, languages, options)
+        if options.ctc_weight == 1.0 and options.beam_size == 1:
+            paths = best_path(self.module.ctc.log_softmax(hidden.values).float(), self.module.blank_id)
+            found = [Found(tokens, score, values) for tokens, values, score in paths]
+            return self._hypotheses(found, languages, hidden, options)
+        prompt = self.prompt(languages, options)
+        stepper = OwsmStepper(self.module.decoder, hidden.values, prompt)
+        return self._hypotheses(self._search(stepper, prompt, hidden, options), languages, hidden, options)
+
+    @torch.inference_mode()
+    def decode_ensemble(
+        self,
+        hidden: Hidden,
+        languages: Sequence[str],
+        weights: torch.Tensor,
+        options: DecodeOptions = DecodeOptions(),
+    ) -> list[Hypothesis]:
+        """One hypothesis per clip, written by several members together (zoo/ensemble.py).
+
+        weights: `[clips, members]`, rows summing to one. hidden and languages: `clips * members` rows, clip by clip.
+        """
+        self._check(hidden, languages, options)
+        if options.ctc_weight:
+            raise ModelError("An ensemble's distributions are the decoder's", valid="ctc_weight 0")
+        members = weights.shape[1]
+        prompt = self.prompt(languages, options)
+        stepper = OwsmStepper(self.module.decoder, hidden.values, prompt)
+        firsts = torch.arange(weights.shape[0], device=self.device) * members + weights.argmax(dim=1).to(self.device)
+        first = Hidden(hidden.values[firsts], hidden.lengths[firsts], hidden.layer, hidden.done)
+        with rows.in_groups(members):
+            mixed = EnsembleStepper(stepper, weights.to(self.device))
+            found = self._search(mixed, prompt[firsts], first, options)
+        return self._hypotheses(found, [languages[i] for i in firsts.tolist()], first, options)
+
+    def detect_language(self, hidden: Hidden) -> torch.Tensor:
+        """OWSM's own language identification: probabilities `[B, len(languages)]` of the token after the start token."""
+        start = torch.full((hidden.values.shape[0], 1), self.module.sos, device=self.device)
+        logits = OwsmStepper(self.module.decoder, hidden.values, start).start().float()
+        return logits[:, list(self._language_ids.values())].softmax(dim=-1)
+
+    @property
+    def end_token(self) -> int:
+        return self.module.eos
+
+    def _check(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions) -> None:
+        if not hidden.done:
+            raise ModelError(
+                f"Decoding needs the whole encoder, this state stops after layer {hidden.layer}",
+                remedy="encode(hidden)",
+            )
+        if len(languages) != hidden.values.shape[0]:
+            raise ModelError(
+                f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip"
+            )
+        if not 0.0 <= options.ctc_weight <= 1.0:
+            raise ModelError(f"ctc_weight is {options.ctc_weight}", valid="0 to 1")
+        if options.ctc_weight and self.module.ctc is None:
+            raise ModelError(f"{self.card.name} has no CTC", valid="ctc_weight 0")
+        if options.ctc_weight and options.timestamps:
+            raise ModelError("CTC cannot predict timestamps", valid="ctc_weight 0, or no timestamps")
+
+    def _search(self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions) -> list[Found]:
+        frames = hidden.values.shape[1]
+        limit = frames if options.max_tokens is None else min(options.max_tokens, frames)
+        network = self.module
+        ctc = None
+        if options.ctc_weight:
+            ctc = CtcPrefixScorer(network.ctc.log_softmax(hidden.values).float(), network.blank_id, network.eos)
+        return search(
+            stepper,
+            prompt,
+            network.eos,
+            limit,
+            options.beam_size,
+            TimestampRules(self._first_time, self._last_time, network.eos, options.timestamps),
+            ctc=ctc,
+            ctc_weight=options.ctc_weight,
+            length_penalty=0.0 if options.length_penalty is None else options.length_penalty,
+        )
+
+    def _hypotheses(
+        self, found: Sequence[Found], languages: Sequence[str], hidden: Hidden, options: DecodeOptions
+    ) -> list[Hypothesis]:
+        return [
+            Hypothesis(
+                text=self.tokenizer.decode(f.tokens),
+                tokens=tuple(f.tokens),
+                language=language,
+                log_probability=f.log_probability,
+                token_log_probabilities=tuple(f.token_log_probabilities),
+                pieces=self._pieces(f.tokens, int(length) / self.frame_rate) if options.timestamps else (),
+            )
+            for f, language, length in zip(found, languages, hidden.lengths.tolist(), strict=True)
+        ]
+
+    def _pieces(self, tokens: list[int], duration_s: float) -> tuple[Piece, ...]:
+        """Cut at the timestamp tokens; a piece whose end the model did not write lasts to the clip's end."""
+        pieces: list[Piece] = []
+        start, held = 0.0, list[int]()
+
+        def close(end: float) -> None:
+            text = self.tokenizer.decode(held)
+            if text:
+                pieces.append(Piece(start, max(start, end), text, tuple(held)))
+
+        for token in tokens:
+            if not self._first_time <= token <= self._last_time:
+                held.append(token)
+                continue
+            time = (token - self._first_time) * self.timestamp_s
+            if held:
+                close(time)
+                held = []
+            start = time
+        if held:
+            close(max(start, duration_s))
+        return tuple(pieces)
+
+    # --- training
+
+    def labels(self, texts: Sequence[str], languages: Sequence[str]) -> torch.Tensor:
+        """int64 `[B, L]`: language, task, no-timestamps, text, end; -100 behind. The start token is the decoder's first
+        input and no label."""
+        rows_of = []
+        for language, text in zip(languages, texts, strict=True):
+            said = self.tokenizer.encode(text)
+            row = [self.language_id(language), self._task_ids["transcribe"], self._no_times, *said, self.module.eos]
+            if len(said) > self.max_tokens:
+                raise ModelError(
+                    f"A text of {len(said)} tokens does not fit {self.card.name}: {text[:60]!r}",
+                    valid=f"up to {self.max_tokens} tokens",
+                )
+            rows_of.append(row)
+        width = max(map(len, rows_of))
+        return torch.tensor([row + [-100] * (width - len(row)) for row in rows_of], device=self.device)
+
+    def logits(self, features: Features, labels: torch.Tensor) -> torch.Tensor:
+        """Teacher-forced logits `[B, L, V]`."""
+        return self._decoded(self.encode(features).values, labels)
+
+    def loss(self, features: Features, labels: torch.Tensor) -> torch.Tensor:
+        """What ESPnet trains with: (1 - w) attention + w CTC with the model's own w and label smoothing, summed over the
+        tokens of a clip and averaged over clips (`ESPnetS2TModel.forward`)."""
+        network = self.module
+        states = self.encode(features).values
+        weight = network.ctc_weight
+        attention = network.criterion_att(
+            self._decoded(states, labels), labels.masked_fill(labels == -100, network.ignore_id)
+        )
+        if not weight:
+            return attention
+        said = [row[(row != -100)][3:-1] for row in labels]  # without language, task, no-timestamps and end
+        lengths = torch.tensor([len(row) for row in said], device=labels.device)
+        padded = nn.utils.rnn.pad_sequence(said, batch_first=True, padding_value=network.ignore_id)
+        frames = torch.full_like(lengths, states.shape[1])
+        return weight * network.ctc(states, frames, padded, lengths) + (1 - weight) * attention
+
+    def _decoded(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        network = self.module
+        inputs = labels.new_full(labels.shape, network.sos)
+        inputs[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == -100, network.eos)
+        lengths = (labels != -100).sum(dim=1)
+        frames = torch.full_like(lengths, states.shape[1])
+        output, _ = network.decoder(states, frames, inputs, lengths)
+        return output
