@@ -102,7 +102,7 @@ class _Job:
         return clips.to(str(next(self.base.module.parameters()).device))
 
     def train(self, stop: StopRequest) -> dict[str, Any]:
-        valid: dict[str, float] = {}
+        valid: dict[str, scores.Judged] = {}
         rows: list[dict[str, Any]] = []
         for head in self.recipe.head.heads:
             folder = self.run.folder / "heads" / head
@@ -111,16 +111,20 @@ class _Job:
             else:
                 classifier = self._fit(head, stop)
                 classifier.save(folder)
-            valid[head] = scores.judge(classifier, self.valid_features).balanced
+            valid[head] = scores.judge(classifier, self.valid_features)
             rows += self._test(head, classifier)
-        best = max(valid, key=lambda head: valid[head])
+        best = max(valid, key=lambda head: valid[head].worth)
         target = self.run.folder / "classifier"
         shutil.copytree(self.run.folder / "heads" / best, target, dirs_exist_ok=True)
         if self.recipe.export:
             TapClassifier.load(target).save(Path(self.recipe.export))
         rows += self._test("spectrum", None)
         self.run.table("results", rows)
-        final: dict[str, Any] = {"head": best, "valid_balanced_accuracy": valid[best]}
+        final: dict[str, Any] = {
+            "head": best,
+            "valid_balanced_accuracy": valid[best].balanced,
+            "valid_frame_accuracy": valid[best].frame_accuracy,
+        }
         for name in self.tests:
             judged = scores.judge(TapClassifier.load(target, self.base), self.test_features[name])
             self._report(name, best, judged)
@@ -161,8 +165,8 @@ class _Job:
                 total += float(loss.detach()) * len(index)
             head.eval()
             judged = scores.judge(classifier, self.valid_features)
-            if judged.balanced > best:
-                best, kept = judged.balanced, {key: value.clone() for key, value in head.state_dict().items()}
+            if judged.worth > best:
+                best, kept = judged.worth, {key: value.clone() for key, value in head.state_dict().items()}
             self.step += 1
             planned = options.epochs * len(options.heads)
             measured = {

@@ -45,6 +45,11 @@ class Judged:
         """Mean over the classes that occur of the share recognised."""
         return float(np.mean([(self.guess[self.truth == c] == c).mean() for c in np.unique(self.truth)]))
 
+    @property
+    def worth(self) -> float:
+        """What heads are chosen by: routing asks for whole clips, switching for single frames."""
+        return (self.balanced + self.frame_accuracy) / 2
+
 
 @torch.no_grad()
 def logits(classifier: TapClassifier, features: TapFeatures) -> tuple[torch.Tensor, ...]:

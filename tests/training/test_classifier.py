@@ -31,13 +31,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_five_heads(manifests, toy_folder, tmp_path):
+def test_every_head(manifests, toy_folder, tmp_path):
     from zoo.whisper_family import family
 
     export = tmp_path / "export"
     folder = train_classifier(recipe(manifests, toy_folder, tmp_path, f"export={export}", "head.epochs=4"))
     table = rows(folder / "results.csv")
-    assert {row["head"] for row in table} == {"linear", "mlp", "cnn", "lstm", "attention", "spectrum"}
+    assert {row["head"] for row in table} == {"linear", "mlp", "cnn", "lstm", "attention", "tdnn", "spectrum"}
     slices = {row["slice"] for row in table}
     assert slices == {"all", "within corpora", "across corpora", "0 to 1 s", "1 to 3 s", "3 to 5 s", "over 5 s"}
     best = read_status(folder).metrics["mixed_valid_balanced_accuracy"]
@@ -68,7 +68,7 @@ def test_unknown_class(manifests, toy_folder, tmp_path):
     assert TapClassifier.load(folder / "classifier").languages == ("hi", "pa", "unknown")
     with pytest.raises(DataError, match="has no clip in ta"):
         train_classifier(recipe(manifests, toy_folder, tmp_path, "head.languages=[hi,ta]"))
-    with pytest.raises(RecipeError, match=r"head.heads.*Valid: linear, mlp, cnn, lstm, attention"):
+    with pytest.raises(RecipeError, match=r"head.heads.*Valid: linear, mlp, cnn, lstm, attention, tdnn"):
         recipe(manifests, toy_folder, tmp_path, "head.heads=[transformer]")
 
 

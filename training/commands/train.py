@@ -40,7 +40,7 @@ def adapter(
 
 @app.command()
 def classifier(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None) -> None:
-    """Five language heads on the tap of a frozen base model, beside what the spectrum alone gives away."""
+    """Language heads on the tap of a frozen base model, beside what the spectrum alone gives away."""
     from training.classifier import train_classifier
     from training.classifier_recipe import ClassifierRecipe
 
