@@ -108,6 +108,7 @@ def test_begins_gently(manifests, tmp_path, monkeypatch):
         "data.valid=[]",
         "augment.noise=1.0",
         "grid_s=0.2",
+        "learn.gentle_ratios={te: 1.0}",
     ]
     train_base(recipe(manifests, tmp_path, *options))
     gentle = [samples for share, samples in steps if share < 0.5]
