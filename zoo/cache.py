@@ -58,6 +58,14 @@ def is_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text)) and "--" not in text and ".." not in text
 
 
+def suggested(location: str) -> str:
+    """A name for a model that comes from `location`."""
+    stem = Path(location.partition("#")[0].partition("?")[0].rstrip("/")).name
+    stem = re.sub(r"(\.(tar|tgz|gz|bz2|xz|zip))+$", "", stem)
+    stem = re.sub(r"[^\w.]+", "-", stem, flags=re.ASCII)
+    return re.sub(r"\.{2,}", ".", stem).strip("-._") or "my-model"
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Record of one pulled model, written beside its files."""

@@ -63,6 +63,24 @@ def remember(folder: Path, files: dict[str, str], seen: Path) -> None:
     _write_seen(seen, {name: _mark(folder / name, expected) for name, expected in files.items()})
 
 
+def sha256_once(path: Path, seen: Path) -> str:
+    """sha256 of a file; what is unchanged in size, mtime and inode since it was written to `seen` is not read again."""
+    known = _read_seen(seen).get(str(path))
+    if isinstance(known, list) and len(known) == 4 and known == _mark(path, known[3]):
+        return known[3]
+    before = _mark(path, "")
+    digest = sha256(path)
+    if before == _mark(path, ""):
+        _write_seen(seen, {str(path): _mark(path, digest)})
+    return digest
+
+
+def md5(path: Path) -> str:
+    """For archives whose server tells no better checksum."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _mark(path: Path, expected: str) -> list:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ino, expected]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from zoo import fields
+from zoo.listing import Filter, human
 from zoo.manager import Options
 
 app = typer.Typer(
@@ -19,18 +20,9 @@ app = typer.Typer(
 )
 
 _HELP = fields.texts(Options)
+_FILTER = fields.texts(Filter)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models; by default all that are pulled.")]
-
-
-def human(n_bytes: int) -> str:
-    """`3.1 GB`: decimal units, as hubs and disks are sold."""
-    size = float(n_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _print(value) -> None:
@@ -46,52 +38,29 @@ def _table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
 
 @app.command("list")
 def list_models(
+    text: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help=_FILTER["text"])] = None,
+    source: Annotated[
+        str, typer.Option(help="boli: what it knows by name and what is pulled; espnet: ESPnet's model zoo.")
+    ] = "boli",
+    language: Annotated[str, typer.Option(help=_FILTER["language"])] = "",
+    task: Annotated[str, typer.Option(help=_FILTER["task"])] = "",
+    corpus: Annotated[str, typer.Option(help=_FILTER["corpus"])] = "",
     pulled: Annotated[bool, typer.Option("--pulled", help="Only models in the cache.")] = False,
     families: Annotated[
         bool, typer.Option("--families", help="List the families instead, and where they come from.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """All models boli knows by name, and all that are in the cache."""
-    from zoo import cache, manager, registry
+    """All models boli knows by name, and all that are in the cache; or those of ESPnet's model zoo."""
+    from zoo import listing, registry
 
     if families:
-        found = registry.targets()
-        _print(found) if as_json else _table(sorted(found.items()), ("FAMILY", "REGISTERED AS"))
+        known = registry.targets()
+        _print(known) if as_json else _table(sorted(known.items()), ("FAMILY", "REGISTERED AS"))
         return
-    entries: dict[str, list] = {}
-    for entry in cache.entries():
-        entries.setdefault(entry.name, []).append(entry)
-    cards = {} if pulled else dict(manager.cards())
-    cards |= {name: manager.cards().get(name, found[0].card) for name, found in entries.items()}
-    if as_json:
-        _print(
-            [
-                card.to_dict() | {"pulled": [e.version for e in entries.get(name, [])]}
-                for name, card in sorted(cards.items())
-            ]
-        )
-        return
-    rows = []
-    for name, card in sorted(cards.items(), key=lambda item: (item[1].size_bytes, item[0])):
-        state = _state(card, entries.get(name, []), manager.find(name))
-        languages = ", ".join(card.languages) if len(card.languages) < 7 else f"{len(card.languages)} languages"
-        size = human(card.size_bytes) if card.size_bytes else "-"
-        rows.append((name, card.family, size, f"{card.n_layers}", card.licence or "?", languages or "?", state))
-    _table(rows, ("NAME", "FAMILY", "SIZE", "LAYERS", "LICENCE", "LANGUAGES", "STATE"))
-
-
-def _state(card, entries, current) -> str:
-    if card.source.startswith("repo:"):
-        from zoo.sources import repository
-
-        there = (repository.ROOT / card.source.partition(":")[2] / "config.json").is_file()
-        return "in the repository" if there else "not in this clone"
-    if current is not None:
-        return "pulled"
-    if entries:
-        return "other revision pulled"
-    return "made when first loaded" if card.source.startswith("builtin:") else ""
+    wanted = listing.Filter(" ".join(text or ()), language, task, corpus)
+    found = listing.listed(source, wanted, pulled)
+    _print(found.data) if as_json else _table(found.rows, found.header)
 
 
 @app.command()

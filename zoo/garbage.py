@@ -53,7 +53,7 @@ def garbage(everything: bool = False) -> list[Garbage]:
         else:
             found.append(Garbage(entry.folder, "superseded", entry.manifest.size_bytes))
     for seen in sorted((home / "verified").glob("*")):
-        if seen not in needed and not seen.name.endswith("--repository.json"):
+        if seen not in needed and not seen.name.endswith(("--repository.json", "--archive.json")):
             found.append(Garbage(seen, "note about a version that is gone", cache.size(seen)))
     return found
 

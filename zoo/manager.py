@@ -5,8 +5,8 @@ folder is whole or is not there; see zoo.cache for the places.
 """
 
 import difflib
+import hashlib
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import filelock
 
-from zoo import cache, checksum, lock, pickles, registry
+from zoo import arrivals, cache, checksum, lock, pickles, registry
 from zoo.cache import Entry, Manifest
 from zoo.card import Card
 from zoo.errors import ModelError
 from zoo.progress import Progress, Silent
-from zoo.sources import Fetched, Request, builtin, parse, source
+from zoo.sources import Request, builtin, espnet_table, parse, source
 
 CARDS = Path(__file__).parent / "cards"
 
@@ -73,7 +73,8 @@ def _begins(entry: Entry, revision: str) -> bool:
 def resolve(name: str) -> tuple[Card, Path]:
     """Card and folder of a model, its files verified. No network; a built-in model is made when it is not there yet.
 
-    name: a card, `name@revision`, a hub id that was pulled, or a local folder.
+    name: a card, `name@revision`, a hub id that was pulled, a local folder, or a local archive, which is unpacked into
+    the cache once.
     Raises ModelError when it is unknown, not pulled, damaged, or not what the project's lock pins.
     """
     plain = name.partition("@")[0]
@@ -82,14 +83,19 @@ def resolve(name: str) -> tuple[Card, Path]:
         return _in_place(known)
     folder = Path(name).expanduser()
     if known is None and (name.startswith((".", "/", "~")) or not cache.is_name(plain)):
+        if folder.is_file():
+            return _unpacked(folder.resolve())
         if not folder.is_dir():
             raise ModelError(
                 f"{name} is no folder", valid="a folder with a model's files, or a name", remedy="boli zoo list"
             )
         return _local(folder.resolve(), name)
     entry = find(name)
-    if entry is None and known is None and plain not in lock.read() and folder.is_dir():
-        return _local(folder.resolve(), name)
+    if entry is None and known is None and plain not in lock.read():
+        if folder.is_dir():
+            return _local(folder.resolve(), name)
+        if folder.is_file():
+            return _unpacked(folder.resolve())
     if entry is None and known is not None and known.source.startswith("builtin:"):
         pull(plain)
         entry = find(name)
@@ -128,8 +134,22 @@ def _in_place(card: Card) -> tuple[Card, Path]:
 def _local(folder: Path, name: str) -> tuple[Card, Path]:
     family = registry.family_of(folder)
     if family is None:
-        raise _no_family(name, folder)
+        raise arrivals.no_family(name, folder)
     return family.card(folder, name), folder
+
+
+def _unpacked(archive: Path) -> tuple[Card, Path]:
+    """An archive's content, called by its stem and the beginning of its sha256, so that a changed archive is another
+    model and a moved one is the same."""
+    stem = cache.suggested(archive.name)
+    seen = cache.verified_file(f"{stem}-{hashlib.sha256(str(archive).encode()).hexdigest()[:12]}", "archive")
+    digest = checksum.sha256_once(archive, seen)
+    name = f"{stem}-{digest[:12]}"
+    entry = next(cache.entries(name), None)
+    if entry is None or entry.damages(full=False):
+        entry = pull(name, Options(origin=f"file:{archive}", sha256=digest))
+    verify_entry(entry)
+    return _card(entry), entry.folder
 
 
 def _not_pulled(name: str) -> ModelError:
@@ -137,7 +157,7 @@ def _not_pulled(name: str) -> ModelError:
     pulled = sorted({entry.name for entry in cache.entries()})
     asked = f"boli zoo pull {plain}" + (f" --revision {revision}" if revision else "")
     pins = lock.read()
-    if plain in cards() or plain in pulled or plain in pins:
+    if plain in cards() or plain in pulled or plain in pins or espnet_table.find(plain):
         what = f"{name} is not in the cache {cache.home()}"
         if plain in pins and not revision:
             what += f" at the revision that {lock.path()} pins"
@@ -262,13 +282,13 @@ def _wanted(name: str, options: Options, progress: Progress) -> tuple[Request, C
             valid="any other model",
             remedy=f"boli zoo verify {name}",
         )
-    if not options.origin and card is None and pin is None and text == name and scheme != "hub":
+    if not options.origin and card is None and pin is None and text == name and scheme not in ("hub", "espnet"):
         raise ModelError(
             f"{name} is where a model comes from; it needs a name too",
             valid="boli zoo pull NAME --from SOURCE",
-            remedy=f"boli zoo pull {_suggested(location)} --from {name}",
+            remedy=f"boli zoo pull {cache.suggested(location)} --from {name}",
         )
-    if scheme == "hub" and text == name:
+    if scheme in ("hub", "espnet") and text == name:
         name = location
     cache.slug(name)
     revision = options.revision or (pin.revision if pin else "")
@@ -278,12 +298,6 @@ def _wanted(name: str, options: Options, progress: Progress) -> tuple[Request, C
         location, _, revision = location.partition("@")
     request = Request(name, scheme, location, revision, options.sha256, progress=progress)
     return request, card, pin, options
-
-
-def _suggested(location: str) -> str:
-    stem = Path(location.partition("#")[0].partition("?")[0].rstrip("/")).name
-    stem = re.sub(r"(\.(tar|tgz|gz|bz2|xz|zip))+$", "", stem)
-    return re.sub(r"[^\w.]+", "-", stem).strip("-._") or "my-model"
 
 
 def _present(request: Request, options: Options) -> Entry | None:
@@ -301,10 +315,11 @@ def _present(request: Request, options: Options) -> Entry | None:
 def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Options) -> Entry:
     staging = cache.staging_folder(request.name)
     staging.mkdir(parents=True, exist_ok=True)
-    if family := card.family if card is not None else options.family:
+    family = card.family if card is not None else options.family
+    if family:
         request = replace(request, pickles=getattr(registry.family(family), "verifies_pickles", False))
     fetched = source(request.scheme).fetch(request, staging)
-    card = _described(request, card, options, fetched)
+    card = arrivals.described(request, card, family, fetched)
     sums = {}
     for path in sorted(fetched.folder.rglob("*")):
         if path.is_file() and path.name != cache.MANIFEST:
@@ -312,7 +327,7 @@ def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Op
             if path.suffix == ".safetensors":
                 pickles.check_safetensors(path, request.name)
             sums[name] = fetched.sha256.get(name) or checksum.sha256(path)
-    _compare(request, card, pin, fetched, sums)
+    arrivals.compare(request, card, pin, fetched, sums)
     size = sum((fetched.folder / name).stat().st_size for name in sums)
     card = replace(card, source=request.source, revision=fetched.revision, files=sums, size_bytes=size)
     version = fetched.revision if request.scheme == "hub" else f"sha256-{checksum.tree_digest(sums)[:16]}"
@@ -322,60 +337,6 @@ def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Op
         checksum.remember(entry.folder, sums, cache.verified_file(entry.name, version))
     cache.discard(staging)
     return entry
-
-
-def _described(request: Request, card: Card | None, options: Options, fetched: Fetched) -> Card:
-    """The model's card; removes pickles that stand beside safetensors. Raises ModelError where no family fits."""
-    folder, name = fetched.folder, request.name
-    wanted = card.family if card is not None else options.family
-    family = registry.family(wanted) if wanted else registry.family_of(folder)
-    found = [] if getattr(family, "verifies_pickles", False) else pickles.pickled(folder)
-    if found and not list(folder.rglob("*.safetensors")):
-        names = [path.relative_to(folder).as_posix() for path in found]
-        inside = request.location if request.scheme == "folder" else "FOLDER"
-        unpack = "" if request.scheme == "folder" else "unpack it into FOLDER, then "
-        raise pickles.refusal(name, names, f"{unpack}cd {inside}")
-    for path in found:
-        path.unlink()
-    if family is None:
-        raise _no_family(request.source, folder)
-    if wanted and not family.matches(folder):
-        raise ModelError(
-            f"{request.source} is no model of the family {family.name!r}",
-            valid=", ".join(sorted(registry.targets())),
-            remedy=f"boli zoo pull {_suggested(request.location)}-copy --from {request.source}"
-            "  (under a name of its own, and without --family, its files decide)",
-        )
-    return card if card is not None else family.card(folder, name)
-
-
-def _no_family(what: str, folder: Path) -> ModelError:
-    names = sorted(path.name for path in folder.iterdir())
-    inside = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-    return ModelError(
-        f"No family knows the files of {what} ({inside or 'it is empty'})",
-        valid=f"a model of {', '.join(sorted(registry.targets()))}, with its config.json",
-        remedy="install the package that brings its family (entry point group boli.families), then try again",
-    )
-
-
-def _compare(request: Request, card: Card, pin: lock.Pin | None, fetched: Fetched, sums: dict[str, str]) -> None:
-    """Raises ModelError when the files are not those of the lock, or of the card at its own revision."""
-    if pin is not None and (found := lock.differences(pin, sums)):
-        raise ModelError(
-            f"{request.source} no longer gives what {lock.path()} pins: {'; '.join(found[:3])}",
-            valid=f"version {pin.version}",
-            remedy=f"boli zoo pull {request.name} --update && boli zoo lock {request.name}"
-            "  (if the new state is wanted)",
-        )
-    if card.revision and card.revision == fetched.revision:
-        for name in sorted(set(card.files) & set(sums)):
-            if card.files[name] != sums[name]:
-                raise ModelError(
-                    f"{name} of {request.source} has sha256 {sums[name]}",
-                    valid=f"{card.files[name]}, as the card of {card.name} says",
-                    remedy=f"unset HF_ENDPOINT; boli zoo pull {request.name}  (the hub it came from gives other files)",
-                )
 
 
 def remove(name: str) -> int:

@@ -32,6 +32,24 @@ def _is_pickled(path: Path) -> bool:
     return False
 
 
+def check_tensors(path: Path, name: str) -> None:
+    """Raises ModelError where a pickle holds more than tensors and plain values. No code of it runs: torch's own
+    restricted reader (`weights_only`) reads it."""
+    import pickle
+
+    import torch
+
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        why = next((line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), str(error))
+        raise ModelError(
+            f"{path.name} of {name} cannot be read as tensors alone: {why.strip().splitlines()[0]}",
+            valid="checkpoints that hold tensors and plain values, which torch.load(..., weights_only=True) reads",
+            remedy=f"ask whoever packed {name} for its weights alone (a state dict)",
+        ) from None
+
+
 def refusal(name: str, found: list[str], get: str) -> ModelError:
     """The error for a model that has only pickled weights.
 

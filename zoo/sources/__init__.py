@@ -14,6 +14,7 @@ from zoo.progress import Progress, Silent
 
 SOURCES = {
     "hub": "zoo.sources.hub",
+    "espnet": "zoo.sources.espnet",
     "folder": "zoo.sources.folder",
     "file": "zoo.sources.url",
     "http": "zoo.sources.url",
@@ -85,7 +86,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def parse(text: str) -> tuple[str, str]:
-    """`(scheme, location)` of what a user wrote: `scheme:...`, a hub id, a local folder or a local archive.
+    """`(scheme, location)` of what a user wrote: `scheme:...`, a local folder or archive, a name of ESPnet's model zoo, a
+    hub id.
 
     Raises ModelError where it is none of these.
     """
@@ -93,11 +95,15 @@ def parse(text: str) -> tuple[str, str]:
     if colon and rest and re.fullmatch(r"[a-z][a-z0-9_+-]+", scheme):
         source(scheme)
         return scheme, rest
+    from zoo.sources import espnet_table
+
     path = Path(text).expanduser()
     if path.is_dir():
         return "folder", str(path.resolve())
     if path.is_file():
         return "file", str(path.resolve())
+    if row := espnet_table.find(text):
+        return "espnet", row.name
     if _HUB_ID.fullmatch(text):
         return "hub", text
     raise ModelError(

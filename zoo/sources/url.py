@@ -6,10 +6,12 @@
 import hashlib
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from zoo import cache, checksum
+from zoo import cache, checksum, network
 from zoo.errors import ModelError
 from zoo.sources import Fetched, Request
 from zoo.sources.download import download
@@ -18,11 +20,20 @@ from zoo.sources.unpack import unpack
 IN_PLACE = False
 
 
-def fetch(request: Request, staging: Path) -> Fetched:
+@dataclass(frozen=True)
+class Announced:
+    """What the archive's server says of it beforehand."""
+
+    md5: str = ""
+    size: int | None = None
+
+
+def fetch(request: Request, staging: Path, announced: Callable[[], Announced] = Announced) -> Fetched:
+    """announced: asks the server, when the network may be used."""
     location, _, fragment = request.location.partition("#")
     expected = _expected(request, fragment)
     local = request.scheme == "file"
-    archive = _local(location, request) if local else _downloaded(request, location, bool(expected), staging)
+    archive = _local(location, request) if local else _downloaded(request, location, expected, staging, announced)
     try:
         _check(archive, expected, request)
         unpacked = staging / "unpacked"
@@ -40,11 +51,33 @@ def fetch(request: Request, staging: Path) -> Fetched:
     return Fetched(_root(unpacked))
 
 
-def _downloaded(request: Request, location: str, known_content: bool, staging: Path) -> Path:
+def _downloaded(
+    request: Request, location: str, expected: str, staging: Path, announced: Callable[[], Announced]
+) -> Path:
     url = f"{request.scheme}:{location}"
     archive = staging / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
-    download(url, archive, name=request.name, progress=request.progress, known_content=known_content)
-    return archive
+    network.require(url, request.name)
+    told = announced()
+    for last in (False, True):
+        download(
+            url,
+            archive,
+            name=request.name,
+            progress=request.progress,
+            size=told.size,
+            known_content=bool(expected or told.md5),
+        )
+        if not told.md5 or (actual := checksum.md5(archive)) == told.md5:
+            return archive
+        archive.unlink()
+        if last:
+            break
+        request.progress.say(f"{url} came with a wrong checksum; downloading it again")
+    raise ModelError(
+        f"{url} was downloaded twice and its MD5 is {actual} both times",
+        valid=f"{told.md5}, as its server announces it",
+        remedy=f"boli zoo pull {request.name}  (later; a proxy or mirror on the way may be damaging it)",
+    )
 
 
 def _address(request: Request) -> str:
