@@ -6,7 +6,7 @@ from typing import Any
 
 from router.classifier import UNKNOWN
 from router.passes import Passed
-from router.transcript import Segment, Transcript, Word
+from router.transcript import Posteriors, Segment, Transcript, Word
 from zoo.interface import TimedWord
 
 PAUSE_S = 0.6  # a pause this long ends a segment, where words are timed
@@ -23,8 +23,18 @@ class Part:
     passed: Passed
 
 
-def assemble(name: str, duration_s: float, parts: Sequence[Part], timings: dict[str, float]) -> Transcript:
-    """Segments in order; the language that was spoken longest is the recording's."""
+def assemble(
+    name: str,
+    duration_s: float,
+    parts: Sequence[Part],
+    timings: dict[str, float],
+    languages: Sequence[str] = (),
+    frame_rate: float = 0.0,
+) -> Transcript:
+    """Segments in order; the language that was spoken longest is the recording's.
+
+    languages, frame_rate: of the classifier's frames, where the parts have them.
+    """
     segments: list[Segment] = []
     probabilities: dict[str, float] = {}
     spoken: dict[str, float] = {}
@@ -48,6 +58,11 @@ def assemble(name: str, duration_s: float, parts: Sequence[Part], timings: dict[
         duration=duration_s,
         timings=timings,
         source=name,
+        posteriors=tuple(
+            Posteriors(part.start_s, frame_rate, tuple(languages), part.passed.frames.float().exp().cpu().numpy())
+            for part in parts
+            if part.passed.frames is not None
+        ),
     )
 
 

@@ -57,6 +57,9 @@ class ClassifierConfig:
     base_sha256: str = ""
     weights_sha256: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    switching: dict[str, Any] = field(default_factory=dict)
+    """What `boli train switching` chose: `offline` (smoothing.Smoothing), `causal` (causal.Causal), `chosen_on`; empty:
+    the defaults written there."""
 
 
 class TapClassifier:

@@ -32,6 +32,15 @@ class TranscribeOptions(PolicyOptions):
     previous text profit, the embedded one was not."""
     vad: Literal["silero", "energy"] = "silero"
     """What finds the pauses in which long audio is cut."""
+    switching: bool | None = None
+    """Cut audio where the language changes: True wherever smoothing finds a change, False never, None where a recording
+    clearly shows more than one language."""
+    strategy: Literal["segments", "frames"] = "segments"
+    """Where the language changes: each segment is written under its own mixture (segments), or all in one pass under a
+    mixture that changes from frame to frame (frames)."""
+    switch_cost: float | None = None
+    """What one change of language must be worth, in nat-seconds; None: what was chosen for the classifier. Less finds
+    more changes, also false ones."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -47,6 +56,19 @@ class TranscribeOptions(PolicyOptions):
             raise RoutingError('ensemble="logits" has no word times', valid='timestamps="none" or "segment"')
         if self.vad not in ("silero", "energy"):
             raise RoutingError(f"vad is {self.vad!r}", valid="silero, energy")
+        if self.strategy not in ("segments", "frames"):
+            raise RoutingError(f"strategy is {self.strategy!r}", valid="segments, frames")
+        if self.strategy == "frames" and self.ensemble == "logits":
+            raise RoutingError(
+                'strategy="frames" mixes weights in one pass, ensemble="logits" runs several',
+                valid='strategy="segments", or ensemble="weights"',
+            )
+        if self.switch_cost is not None and not self.switch_cost >= 0:
+            raise RoutingError(f"switch_cost is {self.switch_cost}", valid="0 or more")
+        if self.switching and self.language is not None:
+            raise RoutingError(
+                f"switching is on, but only {self.language!r} is spoken", valid="language or switching, not both"
+            )
         if self.task not in ("transcribe", "translate"):
             raise RoutingError(f"task is {self.task!r}", valid="transcribe, translate")
         if self.max_tokens is not None and self.max_tokens < 1:

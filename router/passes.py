@@ -4,17 +4,18 @@ The only place where the bank and the base meet.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from adapters.bank import Bank, BankFull
+from adapters.bank import Bank
 from adapters.mixture import Mixture
 from router.classifier import UNKNOWN, Classifier
 from router.options import TranscribeOptions
-from router.policies import Decision, adapter_weights, decide, explained
+from router.policies import Decision, adapter_weights, explained
+from router.seams import Stretch, own_frames
 from zoo.errors import RoutingError
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, TimedWord
 from zoo.speech import Utterance
@@ -58,53 +59,102 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+@dataclass(frozen=True)
+class Listened:
+    """A batch up to the tap, heard with the bank switched off."""
+
+    features: Features
+    entry: Features | Hidden
+    """Where the encoder starts again if the mixture changes layers below the tap."""
+    tapped: Features | Hidden
+    """Where it goes on if not."""
+    probabilities: list[dict[str, float]]
+    """Language -> probability of each row; empty where the language is forced."""
+    frames: list[torch.Tensor] | None = None
+    """Log-probabilities of the languages per encoder frame `[T, L]`, real frames only; None where nothing gives them."""
+
+    def rows(self, chosen: Sequence[int]) -> "Listened":
+        """Some rows of it."""
+        if list(chosen) == list(range(len(self.probabilities))):
+            return self
+        index = torch.tensor(chosen, device=self.features.values.device)
+        return Listened(
+            _spread(self.features, index),
+            _spread(self.entry, index),
+            _spread(self.tapped, index),
+            [self.probabilities[i] for i in chosen],
+            None if self.frames is None else [self.frames[i] for i in chosen],
+        )
+
+
 @torch.inference_mode()
-def run(
+def listen(
     base,
     bank: Bank,
     classifier: Classifier | None,
-    adapters: dict[str, str],
-    lowest_layers: dict[str, int],
+    lowest_layers: Iterable[int],
     utterances: Sequence[Utterance],
-    options: TranscribeOptions,
     clock: Clock,
-    previous: str = "",
-) -> list[Passed]:
-    """adapters: language -> adapter name; lowest_layers: adapter name -> first encoder layer it changes; previous: text
-    said before, for all of `utterances`.
+) -> Listened:
+    """Utterances of equal grid up to the tap, and what the classifier says of them (None: it is not asked).
 
-    The lower half runs once with the bank off. Where no adapter of the mixture touches it, the upper half continues
-    from the tap; else the encoder runs again from the lowest adapted layer.
+    lowest_layers: of each adapter that may be mixed, the first encoder layer that it changes.
     """
     with clock.stage("features"):
         features = base.features(utterances)
-    lowest = min((lowest_layers[name] for name in adapters.values()), default=base.tap)
+    if classifier is None:
+        return Listened(features, features, features, [{} for _ in utterances])
+    with bank.off():
+        with clock.stage("encode"):
+            entry = base.encode(features, until=min([base.tap, *lowest_layers]))
+            tapped = entry if entry.layer == base.tap else base.encode(entry, until=base.tap)
+        with clock.stage("classify"):
+            found = classifier(tapped)
+            probabilities = found.rows()
     frames = None
-    if options.language is None and classifier is not None:
-        with bank.off():
-            with clock.stage("encode"):
-                entry = base.encode(features, until=min(lowest, base.tap))
-                tapped = entry if entry.layer == base.tap else base.encode(entry, until=base.tap)
-            with clock.stage("classify"):
-                found = classifier(tapped)
-                probabilities = found.rows()
-        if found.frames is not None:
-            frames = [row[:n] for row, n in zip(found.frames, features.lengths.tolist(), strict=True)]
-    else:
-        entry = tapped = features
-        probabilities = [{} for _ in utterances]
-    decisions = [explained(decide(row, options), adapters) for row in probabilities]
-    decoding = options.decoding(TOKENS_SPARE + int(TOKENS_PER_S * base.grid_s(utterances[0])), previous)
+    if found.frames is not None:
+        frames = [row[:n] for row, n in zip(found.frames, features.lengths.tolist(), strict=True)]
+    return Listened(features, entry, tapped, probabilities, frames)
+
+
+@torch.inference_mode()
+def write(
+    base,
+    bank: Bank,
+    adapters: dict[str, str],
+    lowest_layers: dict[str, int],
+    listened: Listened,
+    decisions: Sequence[Decision],
+    options: TranscribeOptions,
+    clock: Clock,
+    longest_s: float,
+    previous: str = "",
+    *,
+    mixture: Mixture | None = None,
+    stretches: Sequence[Stretch] | None = None,
+) -> list[Passed]:
+    """The upper half and the decoder: what is said in each row under its decision.
+
+    adapters: language -> adapter name; longest_s: seconds the rows were padded to; previous: text said before, for all
+    rows; mixture: instead of the decisions' own; stretches: the frames of each row that are its own.
+    Where no adapter of the mixture touches the lower half, the upper half continues from the tap; else the encoder runs
+    again from the lowest adapted layer.
+    """
+    decoding = options.decoding(TOKENS_SPARE + int(TOKENS_PER_S * longest_s), previous)
+    decisions = [explained(decision, adapters) for decision in decisions]
     rows = [adapter_weights(decision, adapters) for decision in decisions]
+    probabilities, frames = listened.probabilities, listened.frames
     if options.ensemble == "logits":
         hypotheses, words = _decode_apart(
-            base, bank, adapters, lowest_layers, (entry, tapped), decisions, probabilities, decoding, clock
+            base, bank, adapters, lowest_layers, listened, decisions, decoding, clock, stretches
         )
     else:
-        with _mixing(bank, Mixture.from_rows(rows), clock) as mixture:
+        with _mixing(bank, Mixture.from_rows(rows) if mixture is None else mixture, clock) as mixture:
             below = any(lowest_layers[name] < base.tap for name in mixture.names)
             with clock.stage("encode"):
-                hidden = base.encode(entry if below else tapped)
+                hidden = base.encode(listened.entry if below else listened.tapped)
+                if stretches is not None:
+                    hidden = own_frames(hidden, stretches)
             with clock.stage("decode"):
                 languages = written_languages(base, bank, decisions, probabilities, hidden)
                 hypotheses = base.decode(hidden, languages, decoding)
@@ -117,31 +167,16 @@ def run(
     ]
 
 
-def run_fitting(base, bank, classifier, adapters, lowest_layers, utterances, options, clock, previous=""):
-    """As `run`; a batch that needs more adapters at once than the bank may hold is halved until it fits."""
-    try:
-        return run(base, bank, classifier, adapters, lowest_layers, utterances, options, clock, previous)
-    except BankFull:
-        if len(utterances) == 1:
-            raise
-        half = len(utterances) // 2
-        return [
-            passed
-            for part in (utterances[:half], utterances[half:])
-            for passed in run_fitting(base, bank, classifier, adapters, lowest_layers, part, options, clock, previous)
-        ]
-
-
 def _decode_apart(
     base,
     bank: Bank,
     adapters: dict[str, str],
     lowest_layers: dict[str, int],
-    states: tuple[Features | Hidden, Features | Hidden],
+    listened: Listened,
     decisions: list[Decision],
-    probabilities: list[dict[str, float]],
     decoding: DecodeOptions,
     clock: Clock,
+    stretches: Sequence[Stretch] | None,
 ) -> tuple[list[Hypothesis], list[tuple[TimedWord, ...]]]:
     """`ensemble="logits"`: each language of a decision runs through its own adapter, under its own language token, and
     the decoders' distributions are averaged step by step by the decision's shares.
@@ -151,8 +186,7 @@ def _decode_apart(
     """
     if not hasattr(base, "decode_ensemble"):
         raise RoutingError(f"{base.card.name} cannot mix distributions", valid='ensemble="weights"')
-    entry, tapped = states
-    alone = written_languages(base, bank, decisions, probabilities, None)
+    alone = written_languages(base, bank, decisions, listened.probabilities, None)
     members = [
         {language: share for language, share in decision.shares.items() if language in base.languages and share > 0}
         or {language: 1.0}
@@ -172,7 +206,9 @@ def _decode_apart(
     with _mixing(bank, Mixture.from_rows(rows), clock) as mixture:
         below = any(lowest_layers[name] < base.tap for name in mixture.names)
         with clock.stage("encode"):
-            hidden = base.encode(_spread(entry if below else tapped, index))
+            hidden = base.encode(_spread(listened.entry if below else listened.tapped, index))
+            if stretches is not None:
+                hidden = own_frames(hidden, [stretches[i] for i in index.tolist()])
         with clock.stage("decode"):
             hypotheses = base.decode_ensemble(hidden, languages, weights, decoding)
     return hypotheses, [()] * len(hypotheses)

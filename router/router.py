@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from copy import copy
+from dataclasses import replace
 from typing import Any, BinaryIO, Literal, Protocol, overload
 
 import numpy as np
@@ -13,11 +14,14 @@ from adapters.bank import Bank
 from adapters.peft_files import LoraWeights
 from adapters.store import Store, StoredAdapter
 from router.assembling import Part, assemble
+from router.causal import Causal, Change, Follower
 from router.chunks import Chunk, Recording
 from router.classifier import Classifier
 from router.fleet import choose
 from router.options import TranscribeOptions, transcribe_options
-from router.passes import Clock, Passed, run_fitting
+from router.passes import Clock
+from router.smoothing import Smoothing, parameters
+from router.switching import run
 from router.transcript import Transcript
 from router.vad import voice_activity
 from zoo import audio
@@ -56,7 +60,8 @@ class Router:
         max_bytes: int | None = None,
         max_adapters: int | None = None,
     ):
-        self.base, self.store, self.classifier, self.options = base, store, classifier, options
+        self.base, self.store, self.options = base, store, options
+        self._listen_with(classifier)
         self._by_name: dict[str, StoredAdapter] = {}
         self._serve(choose(store, base, variant=variant, rank=rank) if store is not None else {})
         self.bank = Bank(base, self._weights, max_bytes=max_bytes, max_adapters=max_adapters)
@@ -66,6 +71,13 @@ class Router:
         self._by_name.update({stored.name: stored for stored in fleet.values()})
         self.adapters = {language: stored.name for language, stored in fleet.items()}
         self._lowest = {stored.name: stored.record.lowest_adapted_layer for stored in fleet.values()}
+
+    def _listen_with(self, classifier: Classifier | None) -> None:
+        self.classifier = classifier
+        config = getattr(classifier, "config", None)
+        chosen = config.switching if config else {}
+        self.smoothing = parameters(Smoothing, chosen.get("offline", {}))
+        self.causal = parameters(Causal, chosen.get("causal", {}))
 
     def sharing(
         self,
@@ -79,7 +91,7 @@ class Router:
         given is this router's.
         """
         other = copy(self)
-        other.classifier = classifier or self.classifier
+        other._listen_with(classifier or self.classifier)
         other.options = self._options(options)
         other._serve(self.fleet if fleet is None else fleet)
         return other
@@ -124,6 +136,24 @@ class Router:
             )
         return self._transcribe_all(inputs, rate, chosen, on_error, progress)
 
+    def follow(self, recording, rate: int | None = None, **options) -> Iterator[Change]:
+        """The changes of language in one recording, each as soon as it is decided, from nothing but what was heard
+        before (router/causal.py). The first names the language that the recording begins in.
+
+        recording: as for `transcribe`; options: `languages` restricts. Reading it slowly (a microphone) is fine: blocks
+        are taken as they come.
+        """
+        chosen = self._options(options)
+        if self.classifier is None or chosen.language is not None:
+            raise RoutingError(
+                "Changes of language can be followed only where it is detected",
+                valid="a classifier, and no language forced",
+                remedy="router.load(classifier=FOLDER)",
+            )
+        follower = Follower(self.base, self.bank, self.classifier, self.causal, chosen.languages)
+        for block in self._blocks(recording, rate, "the recording"):
+            yield from follower.feed(block)
+
     def _options(self, changes: dict[str, Any]) -> TranscribeOptions:
         options = transcribe_options(changes, self.options)
         wanted = [options.language] if options.language else list(options.languages or ())
@@ -154,21 +184,30 @@ class Router:
                     if len(waiting) >= WINDOW_BATCHES * options.batch_size:
                         self._pass(waiting, options)
                         waiting = []
-                        yield from _done(pending, bar)
+                        yield from self._done(pending, bar)
             except BoliError as error:
                 waiting = [(owner, chunk) for owner, chunk in waiting if owner is not heard]
                 if on_error == "raise":
                     self._pass(waiting, options)
-                    yield from _done(pending, bar)
+                    yield from self._done(pending, bar)
                     raise
                 heard.error = error
             if not pending or pending[-1] is not heard:
                 pending.append(heard)
             heard.complete = True
         self._pass(waiting, options)
-        yield from _done(pending, bar)
+        yield from self._done(pending, bar)
         if bar is not None:
             bar.close()
+
+    def _done(self, pending: "deque[_Heard]", bar) -> "Iterator[Transcript | BoliError]":
+        """Give out, in order, the recordings that are read to their end; all their chunks have been passed."""
+        languages = () if self.classifier is None else self.classifier.languages
+        while pending and pending[0].complete:
+            heard = pending.popleft()
+            if bar is not None:
+                bar.update()
+            yield heard.result(languages, self.base.frame_rate)
 
     def _blocks(self, item, rate, name: str) -> Iterator[np.ndarray]:
         if is_samples(item):
@@ -180,12 +219,12 @@ class Router:
     def _pass(self, waiting: "list[tuple[_Heard, Chunk]]", options: TranscribeOptions) -> None:
         """Pass every chunk, batched by equal grid; each goes back to its recording."""
         utterances = [Utterance(chunk.audio, heard.name) for heard, chunk in waiting]
-        results: dict[int, Passed] = {}
+        results: dict[int, list[Part]] = {}
         for group in self._batches(utterances, options):
             clock = Clock(self.base.device)
             start = time.perf_counter()
             previous = waiting[group[0]][0].text_before(CONTEXT_CHARACTERS) if options.carry_context else ""
-            passed = run_fitting(
+            passed = run(
                 self.base,
                 self.bank,
                 self.classifier,
@@ -195,6 +234,7 @@ class Router:
                 options,
                 clock,
                 previous,
+                self.smoothing,
             )
             clock.seconds["total"] = time.perf_counter() - start
             for j, result in zip(group, passed, strict=True):
@@ -247,26 +287,19 @@ class _Heard:
         for stage, s in seconds.items():
             self.timings[stage] = self.timings.get(stage, 0.0) + s * share
 
-    def add(self, chunk: Chunk, passed: Passed) -> None:
-        self.parts.append(Part(chunk.start_s, chunk.end_s, passed))
+    def add(self, chunk: Chunk, parts: list[Part]) -> None:
+        at = chunk.start_s
+        self.parts += [replace(part, start_s=at + part.start_s, end_s=at + part.end_s) for part in parts]
 
     def text_before(self, characters: int) -> str:
         return " ".join(part.passed.hypothesis.text for part in self.parts[-3:])[-characters:]
 
-    def result(self) -> "Transcript | BoliError":
+    def result(self, languages: tuple[str, ...], frame_rate: float) -> "Transcript | BoliError":
+        """languages, frame_rate: of the classifier's frames."""
         if self.error is not None:
             return self.error
-        assert self.recording is not None, "it is complete: it was read"
-        return assemble(self.name, self.recording.duration_s, self.parts, self.timings)
-
-
-def _done(pending: "deque[_Heard]", bar) -> "Iterator[Transcript | BoliError]":
-    """Give out, in order, the recordings that are read to their end; all their chunks have been passed."""
-    while pending and pending[0].complete:
-        heard = pending.popleft()
-        if bar is not None:
-            bar.update()
-        yield heard.result()
+        assert self.recording is not None  # it was read
+        return assemble(self.name, self.recording.duration_s, self.parts, self.timings, languages, frame_rate)
 
 
 def _bar(inputs: Iterable[Any]):

@@ -2,7 +2,10 @@
 
 import zlib
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,19 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Posteriors:
+    """How probable each language is, frame by frame, over a stretch of the recording."""
+
+    start: float
+    """Seconds from the start of the audio."""
+    frame_rate: float
+    """Frames per second."""
+    languages: tuple[str, ...]
+    probabilities: "np.ndarray"
+    """float32 `[T, L]`"""
+
+
+@dataclass(frozen=True)
 class Transcript:
     """What was said in one recording."""
 
@@ -54,8 +70,16 @@ class Transcript:
     duration: float
     """Seconds of audio."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds spent: decode_audio, features, encode, classify, swap, decode, total."""
+    """Seconds spent: decode_audio, features, encode, classify, switch, swap, decode, total."""
     source: str = ""
+    posteriors: tuple[Posteriors, ...] = field(default=(), repr=False, compare=False)
+    """What the classifier heard in each frame, in order; not written to files. Empty where a language was forced or the
+    classifier has no frames."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of the segments, in order of appearance."""
+        return tuple(dict.fromkeys(segment.language for segment in self.segments))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: openai/whisper's fields (`text`, `segments`, `language`; in a segment `id, seek, start, end,

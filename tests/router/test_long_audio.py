@@ -87,7 +87,7 @@ def test_chunks_carry_the_text_before_where_asked(toy_folder, toy_store, monkeyp
     decode = router.base.decode
     monkeypatch.setattr(router.base, "decode", lambda h, lang, o: seen.append(o.previous) or decode(h, lang, o))
     sound, _ = speech(70)
-    parts = [s.text for s in router.transcribe(sound, carry_context=True, max_tokens=20).segments]
+    parts = [s.text for s in router.transcribe(sound, carry_context=True, max_tokens=20, switching=False).segments]
     assert len(parts) >= 3
     assert seen[:3] == ["", parts[0], f"{parts[0]} {parts[1]}"]
     assert set(seen) != {""}

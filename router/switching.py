@@ -1,0 +1,303 @@
+"""One batch of chunks to what is said in each: in one language as a whole, in several segment by segment.
+
+Two ways to write a chunk in several languages. `segments`: each stretch is encoded anew, with some audio on both sides
+as context, and decoded from its own frames under its own mixture. `frames`: one pass for the whole chunk, in which the
+mixture changes from frame to frame at the sites that see frames; the words are given to the segments by their times.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+
+import numpy as np
+import torch
+
+from adapters.bank import Bank, BankFull
+from adapters.mixture import Mixture
+from router.assembling import Part
+from router.classifier import Classifier
+from router.options import TranscribeOptions
+from router.passes import Clock, Listened, Passed, listen, write
+from router.policies import Decision, adapter_weights, decide, explained
+from router.seams import at_quietest, frame_samples, stretch
+from router.smoothing import Smoothing, Span, smooth
+from zoo.errors import RoutingError
+from zoo.interface import Hypothesis, TimedWord
+from zoo.speech import SAMPLE_RATE, Utterance
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A stretch of a chunk in one language, and what is done with it."""
+
+    start: int
+    end: int
+    """Encoder frames, the end one behind the last."""
+    probabilities: dict[str, float]
+    """Language -> probability: the geometric mean over its frames, normalised."""
+    decision: Decision
+
+
+def run(
+    base,
+    bank: Bank,
+    classifier: Classifier | None,
+    adapters: dict[str, str],
+    lowest_layers: dict[str, int],
+    utterances: Sequence[Utterance],
+    options: TranscribeOptions,
+    clock: Clock,
+    previous: str = "",
+    smoothing: Smoothing = Smoothing(),
+) -> list[list[Part]]:
+    """What is said in chunks of equal grid: of each the parts in order, times in seconds from the chunk's start.
+
+    adapters: language -> adapter name; lowest_layers: adapter name -> first encoder layer that it changes; previous:
+    text said before, for all of `utterances`. Batches of rows that need more adapters at once than the bank may hold
+    are halved until they fit.
+    """
+    used = None if options.language is not None else classifier
+    lowest = [lowest_layers[name] for name in adapters.values()]
+    listened = listen(base, bank, used, lowest, utterances, clock)
+    with clock.stage("switch"):
+        heard = [
+            spoken_in(row, used, utterance, base, options, smoothing) if row is not None else []
+            for row, utterance in zip(listened.frames or [None] * len(utterances), utterances, strict=True)
+        ]
+    seconds = base.grid_s(utterances[0])
+    plain = [i for i, spans in enumerate(heard) if len(spans) < 2]
+    switched = [i for i, spans in enumerate(heard) if len(spans) > 1]
+    parts: list[list[Part]] = [[] for _ in utterances]
+
+    def alone(rows: Sequence[int]) -> list[Passed]:
+        chosen = listened.rows(rows)
+        decisions = [decide(row, options) for row in chosen.probabilities]
+        return write(
+            base, bank, adapters, lowest_layers, chosen, decisions, options, clock, seconds, previous
+        )  # fmt: skip
+
+    for i, passed in zip(plain, fitting(plain, alone), strict=True):
+        parts[i] = [Part(0.0, utterances[i].duration_s, passed)]
+    if options.strategy == "frames":
+        for i in switched:
+            parts[i] = _by_frame(
+                base, bank, adapters, lowest_layers, listened.rows([i]), heard[i], utterances[i], options, clock,
+                previous,
+            )  # fmt: skip
+        return parts
+    wanted = [(i, spoken) for i in switched for spoken in heard[i]]
+    passed = _segments(
+        base, bank, adapters, lowest_layers, listened, utterances, wanted, options, clock, previous, smoothing
+    )
+    per_frame = frame_samples(base)
+    for (i, spoken), result in zip(wanted, passed, strict=True):
+        end = min(spoken.end * per_frame, len(utterances[i].audio))
+        parts[i].append(Part(spoken.start * per_frame / SAMPLE_RATE, end / SAMPLE_RATE, result))
+    return parts
+
+
+def fitting(rows: Sequence, work: Callable[[Sequence], list]) -> list:
+    """`work` of all rows; where the bank has no room for their adapters at once, of halves."""
+    if not rows:
+        return []
+    try:
+        return work(rows)
+    except BankFull:
+        if len(rows) == 1:
+            raise
+        half = len(rows) // 2
+        return fitting(rows[:half], work) + fitting(rows[half:], work)
+
+
+def spoken_in(
+    frames: torch.Tensor,
+    classifier: Classifier | None,
+    utterance: Utterance,
+    base,
+    options: TranscribeOptions,
+    smoothing: Smoothing,
+) -> list[Spoken]:
+    """The stretches of one chunk; fewer than two: it is to be written in one language, as a whole.
+
+    frames: log-probabilities `[T, L]` of the classifier's languages.
+    """
+    if options.switching is False or classifier is None:
+        return []
+    permitted, rows = permitted_frames(frames.float().cpu().numpy(), classifier.languages, options.languages)
+    if len(permitted) < 2:
+        return []
+    if options.switch_cost is not None:
+        smoothing = replace(smoothing, cost=options.switch_cost)
+    path = smooth(rows, base.frame_rate, smoothing)
+    if options.switching is None and path.gain < smoothing.shown:
+        return []
+    spans = merged(path.spans, rows, permitted, options)
+    if len(spans) < 2:
+        return []
+    most = round(smoothing.seam_s * base.frame_rate)
+    cuts = at_quietest(utterance.audio, [span.start for span in spans[1:]], len(rows), frame_samples(base), most)
+    return [
+        _decided(Span(start, end, span.language), rows, permitted, options)
+        for (start, end), span in zip(pairwise([0, *cuts, len(rows)]), spans, strict=True)
+    ]
+
+
+def permitted_frames(
+    frames: np.ndarray, languages: Sequence[str], allowed: Sequence[str] | None
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The languages that can be spoken and their log-probabilities `[T, permitted]`, normalised again."""
+    if allowed is None:
+        return tuple(languages), frames
+    kept = [k for k, language in enumerate(languages) if language in allowed]
+    rows = frames[:, kept]
+    if kept:
+        rows = rows - np.logaddexp.reduce(rows, axis=1, keepdims=True)
+    return tuple(languages[k] for k in kept), rows
+
+
+def merged(spans: Sequence[Span], rows: np.ndarray, languages: Sequence[str], options: TranscribeOptions) -> list[Span]:
+    """Neighbours for which the policy decides alike become one (it may see families, not single languages)."""
+    decided = [(_decided(span, rows, languages, options).decision.language, span) for span in spans]
+    found = []
+    for _, group in groupby(decided, key=lambda pair: pair[0]):
+        same = [span for _, span in group]
+        found.append(Span(same[0].start, same[-1].end, same[0].language))
+    return found
+
+
+def _decided(span: Span, rows: np.ndarray, languages: Sequence[str], options: TranscribeOptions) -> Spoken:
+    mean = rows[span.start : span.end].mean(axis=0)
+    shares = np.exp(mean - np.logaddexp.reduce(mean))
+    row = dict(sorted(zip(languages, shares.tolist(), strict=True), key=lambda item: -item[1]))
+    return Spoken(span.start, span.end, row, decide(row, options))
+
+
+def _segments(
+    base, bank, adapters, lowest_layers, listened, utterances, wanted, options, clock, previous, smoothing
+) -> list[Passed]:
+    """Each (chunk, stretch) of `wanted` for itself, batched by equal shape."""
+    context = round(smoothing.context_s * base.frame_rate)
+    shaped = [
+        stretch(base, utterances[i].audio, spoken.start, spoken.end, context, utterances[i].id) for i, spoken in wanted
+    ]
+    by_shape: dict[tuple[float, int], list[int]] = {}
+    for k, one in enumerate(shaped):
+        by_shape.setdefault((base.grid_s(one.utterance), one.kept), []).append(k)
+    results: dict[int, Passed] = {}
+
+    def work(members: Sequence[int]) -> list[Passed]:
+        with clock.stage("features"):
+            features = base.features([shaped[k].utterance for k in members])
+        rows = [wanted[k][1].probabilities for k in members]
+        decisions = [wanted[k][1].decision for k in members]
+        found = write(
+            base, bank, adapters, lowest_layers, Listened(features, features, features, rows), decisions, options,
+            clock, shaped[members[0]].kept / base.frame_rate, previous, stretches=[shaped[k] for k in members],
+        )  # fmt: skip
+        return [_own(passed, k) for passed, k in zip(found, members, strict=True)]
+
+    def _own(passed: Passed, k: int) -> Passed:
+        """With the classifier's frames of the stretch, and times that count from its own start."""
+        i, spoken = wanted[k]
+        shift = shaped[k].left / base.frame_rate
+        pieces = tuple(
+            replace(piece, start_s=max(0.0, piece.start_s - shift), end_s=max(0.0, piece.end_s - shift))
+            for piece in passed.hypothesis.pieces
+        )
+        frames = listened.frames[i][spoken.start : spoken.end]
+        return replace(passed, hypothesis=replace(passed.hypothesis, pieces=pieces), frames=frames)
+
+    for members in by_shape.values():
+        for first in range(0, len(members), options.batch_size):
+            batch = members[first : first + options.batch_size]
+            results.update(zip(batch, fitting(batch, work), strict=True))
+    return [results[k] for k in range(len(wanted))]
+
+
+def _by_frame(
+    base, bank, adapters, lowest_layers, listened, heard: list[Spoken], utterance, options, clock, previous
+) -> list[Part]:
+    """One chunk in one pass under a mixture that changes with its stretches."""
+    if not hasattr(base, "align_words"):
+        raise RoutingError(
+            f"{base.card.name} cannot align words, so words cannot be given to segments", valid='strategy="segments"'
+        )
+    frames = listened.tapped.values.shape[1]
+    whole = overall(heard)
+    names = tuple(sorted({name for s in heard for name in adapter_weights(s.decision, adapters)}))
+    by_frame = torch.zeros(1, frames, len(names))
+    for spoken in heard:
+        end = frames if spoken is heard[-1] else spoken.end  # the silence behind goes with the last
+        for name, weight in adapter_weights(spoken.decision, adapters).items():
+            by_frame[0, spoken.start : end, names.index(name)] = weight
+    mixture = Mixture(names, Mixture.from_rows([adapter_weights(whole, adapters)], names).weights, by_frame)
+    timed = replace(options, timestamps="word")
+    passed = write(
+        base, bank, adapters, lowest_layers, replace(listened, probabilities=[_mean(heard)]), [whole], timed, clock,
+        base.grid_s(utterance), previous, mixture=mixture if names else None,
+    )[0]  # fmt: skip
+    per_frame = frame_samples(base) / SAMPLE_RATE
+    parts = []
+    written = 0
+    for spoken, words in zip(heard, shared_out(passed.words, heard, per_frame), strict=True):
+        start = spoken.start * per_frame
+        end = min(spoken.end * per_frame, utterance.duration_s)
+        own = replace(
+            passed,
+            hypothesis=_hypothesis_of(words, passed.hypothesis, written, spoken.decision.language),
+            decision=explained(spoken.decision, adapters),
+            probabilities=spoken.probabilities,
+            weights=adapter_weights(spoken.decision, adapters),
+            frames=passed.frames[spoken.start : spoken.end],
+            words=_shifted(words, start) if options.timestamps == "word" else (),
+        )
+        parts.append(Part(start, end, own))
+        written += len(own.hypothesis.tokens)
+    return parts
+
+
+def overall(heard: Sequence[Spoken]) -> Decision:
+    """What rules where the mixture cannot change with time (the decoder's own sites, its language token): the languages'
+    shares by their time, and the language that is spoken longest."""
+    total = sum(spoken.end - spoken.start for spoken in heard)
+    spoken_for: dict[str, int] = {}
+    shares: dict[str, float] = {}
+    for spoken in heard:
+        length = spoken.end - spoken.start
+        language = spoken.decision.language
+        spoken_for[language] = spoken_for.get(language, 0) + length
+        for tag, share in spoken.decision.shares.items():
+            shares[tag] = shares.get(tag, 0.0) + share * length / total
+    return Decision(max(spoken_for, key=lambda tag: spoken_for[tag]), shares, "by time")
+
+
+def _mean(heard: Sequence[Spoken]) -> dict[str, float]:
+    total = sum(spoken.end - spoken.start for spoken in heard)
+    row: dict[str, float] = {}
+    for spoken in heard:
+        for tag, p in spoken.probabilities.items():
+            row[tag] = row.get(tag, 0.0) + p * (spoken.end - spoken.start) / total
+    return dict(sorted(row.items(), key=lambda item: -item[1]))
+
+
+def shared_out(words: Sequence[TimedWord], heard: Sequence[Spoken], frame_s: float) -> list[tuple[TimedWord, ...]]:
+    """Each word to the stretch in which its middle lies: every word exactly once, in order."""
+    edges = [spoken.start * frame_s for spoken in heard[1:]]
+    groups: list[list[TimedWord]] = [[] for _ in heard]
+    at = 0
+    for word in words:
+        at = max(at, int(np.searchsorted(edges, (word.start_s + word.end_s) / 2, side="right")))
+        groups[at].append(word)
+    return [tuple(group) for group in groups]
+
+
+def _shifted(words: Sequence[TimedWord], by_s: float) -> tuple[TimedWord, ...]:
+    """Times from the stretch's start instead of the chunk's."""
+    return tuple(replace(w, start_s=max(0.0, w.start_s - by_s), end_s=max(0.0, w.end_s - by_s)) for w in words)
+
+
+def _hypothesis_of(words: Sequence[TimedWord], whole: Hypothesis, first: int, language: str) -> Hypothesis:
+    """The part of a hypothesis that `words` are; first: its tokens before them."""
+    tokens = tuple(token for word in words for token in word.tokens)
+    scores = whole.token_log_probabilities[first : first + len(tokens)]
+    return Hypothesis("".join(word.word for word in words).strip(), tokens, language, float(sum(scores)), scores)
