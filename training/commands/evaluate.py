@@ -1,4 +1,4 @@
-"""`boli evaluate routing|adapters|criteria`."""
+"""`boli evaluate routing|adapters|page|criteria`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -156,6 +156,73 @@ def adapters(
     for line in report.notes(measurements, sizes):
         out.print(line)
     _finish(json, tables, systems, measurements, loaded, clips, manifest, sizes)
+
+
+@app.command()
+def page(
+    corpus: Annotated[Path, typer.Argument(help="Folder that `python -m training.data.embedded --out` made.")],
+    document: Annotated[Path, typer.Option("--write", help="Markdown file whose measured part is replaced.")],
+    full: Annotated[
+        list[str] | None, typer.Option(help="Fully fine-tuned model of a language: LANGUAGE=FOLDER. May be repeated.")
+    ] = None,
+    classifier_run: Annotated[
+        list[Path] | None, typer.Option(help="Run of boli train classifier, for its tables. May be repeated.")
+    ] = None,
+    model: Model = "boli-embedded",
+    store: StoreFolder = None,
+    limit: Limit = 80,
+    batch_size: Batch = 16,
+    bootstrap: Bootstrap = 1000,
+) -> None:
+    """The tables of docs/embedded.md: human speech first (unseen speakers; known speakers, unseen texts), then synthetic
+    (`limit` clips a language); base, full fine-tuning, every adapter, routing, and languages heard."""
+    import router as routers
+    from training.data.files import written_whole
+    from training.evaluation import page as pages
+    from training.evaluation.adapters import newest
+    from zoo.errors import DataError
+
+    if not document.is_file():
+        raise DataError(f"{document} is no file", valid="a Markdown file with the two marks", remedy="--write FILE")
+    text = document.read_text(encoding="utf-8")
+    pages.replace_measured(text, [], str(document))  # before the work, not after it
+    loaded = routers.load(model, store, batch_size=batch_size)
+    if loaded.store is None:
+        raise DataError("No store was named", valid="a folder of adapters", remedy="--store FOLDER")
+    adapters = newest(loaded.store.find(base=loaded.base.card.name))
+    spoken = sorted({stored.key.language for stored in adapters} | {"en"})
+    others = [_fully_tuned(entry, {"context": loaded.base.context}, {"batch_size": batch_size}) for entry in full or ()]
+    lines: list[str] = []
+    for title, pattern, most in (
+        ("Human speech, unseen speakers and texts", "human_{}_test.jsonl", 0),
+        ("Human speech, speakers of the training set, unseen texts", "human_{}_known_speaker.jsonl", 0),
+        ("Synthetic speech, unseen voices and texts", "{}_test.jsonl", limit),
+    ):
+        manifests = [corpus / pattern.format(language) for language in spoken]
+        manifests = [path for path in manifests if path.is_file()]
+        if not manifests:
+            raise DataError(
+                f"{corpus} holds no {pattern.format('LANGUAGE')}",
+                valid="a folder made by python -m training.data.embedded --out DIR",
+            )
+        test = pages.TestSet(title, _clips(manifests, None, None, most))
+        found = pages.measure(loaded, adapters, test, others, ["hard", "soft"], bootstrap)
+        lines += [
+            f"### {title}",
+            "",
+            pages.about(test),
+            "",
+            "Word error rate in %, Indic normaliser [95 % interval]:",
+            "",
+        ]
+        lines += [*pages.error_table(found), "", "Character error rate in %:", "", *pages.error_table(found, "cer"), ""]
+        lines += ["Clips whose language was heard, in % (clips):", "", *pages.language_table(found), ""]
+        typer.echo(f"{title}: {len(test.clips)} clips")
+    if classifier_run:
+        lines += ["### The classifier beside the spectrum alone", "", *pages.classifier_table(classifier_run), ""]
+    with written_whole(document) as temporary:
+        temporary.write_text(pages.replace_measured(text, lines[:-1], str(document)), encoding="utf-8")
+    typer.echo(f"written: {document}")
 
 
 @app.command()

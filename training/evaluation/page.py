@@ -1,0 +1,152 @@
+"""The measured part of docs/embedded.md: tables made of the published model, adapters and classifier.
+
+Human speech stands first. Each set is transcribed by every system on one loaded base: the base alone, full fine-tuning
+where given, each adapter with the language told, the model's own detection, and the router's policies.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.evaluation.adapters import evaluate_adapters
+from training.evaluation.measurements import Measurement
+from training.evaluation.routing import evaluate_routing, source_of
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from adapters.store import StoredAdapter
+    from router.router import Router
+    from training.clips import Clips
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+NORMALISER = "indic"
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Clips that are reported on together."""
+
+    title: str
+    clips: "Clips"
+
+
+def measure(
+    router: "Router",
+    adapters: "Sequence[StoredAdapter]",
+    test: TestSet,
+    full: "Sequence[tuple[str, Router]]",
+    policies: Sequence[str],
+    bootstrap: int,
+) -> list[Measurement]:
+    """All systems on one set."""
+    found = evaluate_adapters(router, adapters, test.clips, bootstrap=bootstrap)[1]
+    routed = evaluate_routing(router, test.clips, policies, full=full, latency_clips=0, bootstrap=bootstrap)
+    return [*(m for m in found if m.system == "adapter"), *routed.measurements]
+
+
+def error_table(measurements: Sequence[Measurement], measure: str = "wer") -> list[str]:
+    """Markdown: a line per language, a column per system; rates in %, 95 % interval, reference words."""
+    cells: dict[str, dict[str, Measurement]] = {}
+    for m in measurements:
+        if m.measure == measure and m.normaliser == NORMALISER and m.language and m.value is not None:
+            cells.setdefault(m.language, {})[_column(m)] = m
+    columns = sorted({column for row in cells.values() for column in row}, key=_order)
+    unit = {"wer": "words", "cer": "characters"}[measure]
+    lines = [f"| | {unit} | " + " | ".join(columns) + " |", "|---|" + "---|" * (len(columns) + 1)]
+    for language, row in sorted(cells.items()):
+        counts = {m.count for m in row.values()}
+        count = "/".join(f"{n:,}" for n in sorted(counts))
+        lines.append(f"| {language} | {count} | " + " | ".join(_cell(row.get(column)) for column in columns) + " |")
+    return lines
+
+
+def language_table(measurements: Sequence[Measurement]) -> list[str]:
+    """Markdown: share of clips whose language was heard, per language, for each system that finds it by itself."""
+    found = [
+        m
+        for m in measurements
+        if m.measure in ("routing_accuracy", "detection_accuracy") and not m.conditions.get("of")
+    ]
+    names = [name for name in ("hard", "detected") if any(_column(m) == name for m in found)]
+    languages = sorted({m.language for m in found if m.language})
+    if not names:
+        return []
+    lines = ["| | " + " | ".join([*languages, "balanced", "all"]) + " |", "|---|" + "---|" * (len(languages) + 2)]
+    for name in names:
+        own = {m.language: m for m in found if _column(m) == name}
+        each = [own[language].value or 0.0 for language in languages]
+        cells = [f"{100 * (own[language].value or 0):.1f} ({own[language].count})" for language in languages]
+        title = "classifier" if name == "hard" else "the model's own detection"
+        whole = f"{100 * (own[''].value or 0):.1f} ({own[''].count})" if "" in own else "-"
+        lines.append(f"| {title} | " + " | ".join([*cells, f"{100 * sum(each) / len(each):.1f}", whole]) + " |")
+    return lines
+
+
+def classifier_table(runs: Sequence[Path]) -> list[str]:
+    """Markdown of `boli train classifier` runs: every head and the spectrum alone, within and across corpora.
+
+    Raises DataError where a run has no results.csv.
+    """
+    lines = ["| run | test set | slice | clips | head | accuracy | balanced |", "|---|---|---|---|---|---|---|"]
+    for run in runs:
+        path = Path(run) / "results.csv"
+        if not path.is_file():
+            raise DataError(f"{run} holds no results.csv", valid="the folder of a finished boli train classifier")
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            if row["slice"] in ("all", "within corpora", "across corpora") and row.get("balanced_accuracy"):
+                shares = [f"{100 * float(row[key]):.1f}" for key in ("accuracy", "balanced_accuracy")]
+                name = Path(run).name.split("_", 1)[-1]
+                lines.append(
+                    f"| {name} | {row['test']} | {row['slice']} | {row['clips']} | {row['head']} | "
+                    + " | ".join(shares)
+                    + " |"
+                )
+    return lines
+
+
+def about(test: TestSet) -> str:
+    """How much of what the set holds."""
+    clips = test.clips
+    parts = []
+    for language in sorted({r.lang for r in clips.records}):
+        own = [r for r in clips.records if r.lang == language]
+        corpora = sorted({str(r.extra.get("corpus", "")) or source_of(r) for r in own} - {""})
+        parts.append(f"{language} {len(own)} clips of {len({r.speaker for r in own})} speakers ({', '.join(corpora)})")
+    return f"{len(clips)} clips, {60 * clips.hours:.1f} minutes: " + "; ".join(parts) + "."
+
+
+def replace_measured(document: str, lines: Sequence[str], where: str) -> str:
+    """The document with what lies between the two marks replaced. Raises DataError where the marks are missing."""
+    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
+        raise DataError(f"{where} has no place for tables", valid=f"one line {BEGIN} and, below it, one line {END}")
+    head, rest = document.split(BEGIN)
+    tail = rest.split(END)[1]
+    return "\n".join([head + BEGIN, "", *lines, "", END + tail])
+
+
+def _column(m: Measurement) -> str:
+    if m.system == "adapter":
+        rank, variant = m.conditions["rank"], m.conditions["variant"]
+        return f"r{rank}" if variant == "default" else f"r{rank} {variant}"
+    if m.system == "routed":
+        return str(m.conditions["policy"])
+    return m.system
+
+
+def _order(column: str) -> tuple[int, int, str]:
+    if column.startswith("r") and column.split()[0][1:].isdigit():
+        name, _, variant = column.partition(" ")
+        return (3 if variant else 2, int(name[1:]), variant)
+    fixed = ["base", "full", "", "", "oracle", "detected", "hard", "soft", "threshold", "hierarchical"]
+    return (fixed.index(column) if column in fixed else len(fixed), 0, column)
+
+
+def _cell(m: Measurement | None) -> str:
+    if m is None or m.value is None:
+        return "-"
+    interval = "" if m.low is None or m.high is None else f" [{100 * m.low:.0f}, {100 * m.high:.0f}]"
+    return f"{100 * m.value:.1f}{interval}"
