@@ -75,7 +75,9 @@ def errors(
     for record in vocabulary:
         known.setdefault(record.lang, set()).update(indic(record.text).split())
     notes = []
-    tables: dict[str, list[Row]] = {name: [] for name in ("classes", "vocabulary", "phones", "features", "words", "loops")}
+    tables: dict[str, list[Row]] = {
+        name: [] for name in ("classes", "vocabulary", "phones", "features", "words", "loops")
+    }
     jobs = [(stored, own) for stored in adapters for own in (None, stored)]
     total = 0
     for stored, own in steps("errors", jobs, show=show):
@@ -123,9 +125,7 @@ def _pronouncing(language: str) -> tuple[Pronounce | None, str]:
     return lambda word: espeak.pronounce(word, language), ""
 
 
-def _of(
-    aligned: "Alignment", about: Row, pronounce: Pronounce | None, known: set[str] | None
-) -> dict[str, list[Row]]:
+def _of(aligned: "Alignment", about: Row, pronounce: Pronounce | None, known: set[str] | None) -> dict[str, list[Row]]:
     counts: Counter[str] = Counter()
     words: Counter[tuple[str, str, str]] = Counter()
     pairs: Counter[tuple[str, str]] = Counter()
@@ -142,7 +142,9 @@ def _of(
                 if c.type in ("substitute", "delete"):
                     wrong.update(word in known for word in reference[c.ref_start_idx : c.ref_end_idx])
         if pronounce is not None:
-            pairs.update(phone_pairs(*([p for word in said for p in pronounce(word)] for said in (reference, hypothesis))))
+            pairs.update(
+                phone_pairs(*([p for word in said for p in pronounce(word)] for said in (reference, hypothesis)))
+            )
     spoken = int(aligned.words[:, :3].sum())
     total = counts.total()
     tables: dict[str, list[Row]] = {

@@ -101,7 +101,9 @@ def score_few_shot(
     spoken = {record.lang for record in clips.records}
     few = [stored for stored in listener.few if stored.key.language in spoken]
     if not few:
-        why = "no adapter in the store saw a part of the data only" if not listener.few else "no clips in their languages"
+        why = (
+            "no adapter in the store saw a part of the data only" if not listener.few else "no clips in their languages"
+        )
         return FewShot((), (), (), (f"Few-shot transfer was not measured: {why} (boli analyze few-shot).",))
     origins = origins_of(listener)
     wholes = {stored.key.language: stored for stored in listener.adapters}
@@ -127,9 +129,17 @@ def score_few_shot(
                 counts[stored.name, metric, name] = table
                 trained.append(
                     Trained(
-                        target=target, adapter=stored.name, metric=metric, normaliser=name, value=rate.value,
-                        low=rate.low, high=rate.high, count=rate.reference, key=key,
-                        speech=kinds.pop() if len(kinds) == 1 else "", **about,
+                        target=target,
+                        adapter=stored.name,
+                        metric=metric,
+                        normaliser=name,
+                        value=rate.value,
+                        low=rate.low,
+                        high=rate.high,
+                        count=rate.reference,
+                        key=key,
+                        speech=kinds.pop() if len(kinds) == 1 else "",
+                        **about,
                     )  # fmt: skip
                 )
                 kinds = {speech_of(record) for record in records}

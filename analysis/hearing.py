@@ -134,4 +134,3 @@ def _one_a_language(found: "Sequence[StoredAdapter]") -> "list[StoredAdapter]":
 
 def _preference(stored: "StoredAdapter") -> tuple:
     return (stored.key.variant == "default", stored.key.rank, stored.record.created, stored.version)
-

@@ -22,7 +22,9 @@ WORD = "word identity"
 PHONE = "phone"
 TASKS = (*FEATURES, PHONE, WORD)
 FEWEST_SAMPLES = 40  # of a task, below which it is not probed
-FEWEST_TEXTS = 3  # a word (a phone, a feature's value) in fewer sentences cannot be learned from some and tested on others
+FEWEST_TEXTS = (
+    3  # a word (a phone, a feature's value) in fewer sentences cannot be learned from some and tested on others
+)
 MOST_WORDS = 30
 
 

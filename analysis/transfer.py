@@ -175,9 +175,7 @@ def _require(option: str, wanted: Sequence[str], there: Sequence[str] | Mapping[
         raise DataError(f"{option} {missing[0]}: there is none", valid=", ".join(there) or "nothing")
 
 
-def _cells(
-    scored: "Scored", base: "System", system: "System", target: str, bootstrap: int, seed: int
-) -> list[Cell]:
+def _cells(scored: "Scored", base: "System", system: "System", target: str, bootstrap: int, seed: int) -> list[Cell]:
     from training.evaluation.metrics import relative_reduction, summarise
 
     members = sorted(system.heard)
@@ -250,12 +248,12 @@ def _correlate(listener: Listener, cells: Sequence[Cell], languages: Sequence[st
 
 
 def update_similarity(listener: Listener, languages: Sequence[str]) -> np.ndarray:
-    """float64 `[n, n]`: cosine of the whole updates, all sites together, with alpha/r: <ΔW_a, ΔW_b> over the norms."""
-    from analysis.deltas import read_adapters
-    from analysis.similarity import cosines
+    """float64 `[n, n]`: cosine of the whole updates, all sites together (analysis/similarity.py)."""
+    from analysis.deltas import of_stored
+    from analysis.similarity import similarity
 
     adapters = {stored.key.language: stored for stored in listener.adapters}
-    return cosines(read_adapters([adapters[language] for language in languages]))
+    return similarity(of_stored([adapters[language] for language in languages]), cache=listener.cache).cosine
 
 
 def _finite(value: float) -> float | None:

@@ -43,4 +43,6 @@ def test_what_is_no_phone(symbol):
 
 
 def test_a_transcription_without_stress_pauses_and_other_languages():
-    assert split("dʰ_ˈoː_b_ɪ_n (en)ɟ_ˈʌ_b(hi) k_ˈa_z_a_ e") == tuple("dʰ oː b ɪ n ɟ ʌ b k a z a e".split())
+    assert split("dʰ_ˈoː_b_ɪ_n (en)ɟ_ˈʌ_b(hi) k_ˈa_z_a_ e") == tuple(
+        ["dʰ", "oː", "b", "ɪ", "n", "ɟ", "ʌ", "b", "k", "a", "z", "a", "e"]
+    )
