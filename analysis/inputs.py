@@ -11,6 +11,7 @@ from zoo.errors import AdapterError, DataError
 if TYPE_CHECKING:
     from adapters.store import Store, StoredAdapter
     from training.clips import Clips
+    from zoo.interface import BaseModel
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,26 @@ def one_base(adapters: "Sequence[StoredAdapter]") -> tuple[str, str]:
                 remedy="name those that belong together: --language, --rank, --variant",
             )
     return bases[0], next((stored.record.base_sha256 for stored in adapters if stored.record.base_sha256), "")
+
+
+def load_base(adapters: "Sequence[StoredAdapter]", model: str | None = None, device: str = "cpu") -> "BaseModel":
+    """The base that the adapters belong to, in their context and quantisation. model: another name or folder of it.
+
+    Raises ModelError where it is not there, AdapterError where it is not the one they were trained on.
+    """
+    import zoo
+    from router.fleet import check_base
+
+    first = adapters[0].record
+    base = zoo.load(
+        model or adapters[0].key.base,
+        device=device,
+        context=first.context or None,
+        quantize=first.base_quantization or None,
+    )
+    for stored in adapters:
+        check_base(stored, base)
+    return base
 
 
 def adapter_labels(adapters: "Sequence[StoredAdapter]") -> dict[str, str]:

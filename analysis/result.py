@@ -12,7 +12,7 @@ to it stands in files of its own:
     analysis/cache.py      Cache.item: what was computed once is kept under the checksum of its inputs, item by item
     analysis/progress.py   steps: an iterator with a bar on stderr
     analysis/figures.py    figure, save_figure, heat_map, interval_bars, scatter, readable, colours
-    analysis/inputs.py     open_store, choose, load_base, read_clips, adapter_label: the same choices in every command
+    analysis/inputs.py     open_store, choose, load_base, read_clips, adapter_labels: the same choices in every command
     analysis/deltas.py     read_adapters, site by site: what each adapter adds to the base, as factors
     analysis/commands/     one file a sub-command with `register(app)`; it is found by its being there
 
