@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FRAME_SAMPLES = 320  # 20 ms: a mel hop of 160 samples, halved by the second convolution
 DTYPES = ("float32", "bfloat16", "float16")
+QUANTIZED = ("8bit", "nf4", "int8")
+INT8_DECODER_WEIGHTS = 500_000  # a decoder's layer smaller than this is faster in fp32, a token at a time
 
 
 class WhisperFamily:
@@ -61,7 +63,8 @@ class WhisperFamily:
         tap: int | None = None,
         quantize: str | None = None,
     ) -> "WhisperBase":
-        """quantize: None, `8bit` or `nf4` (bitsandbytes). Raises ModelError where weights are missing or do not fit."""
+        """quantize: None, `8bit` or `nf4` (bitsandbytes), or `int8` (a CPU's own integer product, `zoo/int8.py`). Raises
+        ModelError where weights are missing or do not fit."""
         import torch
         from transformers import (
             BitsAndBytesConfig,
@@ -70,6 +73,7 @@ class WhisperFamily:
             WhisperTokenizer,
         )
 
+        from zoo.allocator import keep_freed
         from zoo.whisper import WhisperBase
 
         if dtype not in DTYPES:
@@ -80,9 +84,17 @@ class WhisperFamily:
             "local_files_only": True,
             "use_safetensors": True,
         }
-        if quantize is not None:
-            if quantize not in ("8bit", "nf4"):
-                raise ModelError(f"quantize {quantize!r} is unknown", valid="None, '8bit', 'nf4'")
+        if quantize not in (None, *QUANTIZED):
+            raise ModelError(
+                f"quantize {quantize!r} is unknown", valid=", ".join(["None", *(repr(kind) for kind in QUANTIZED)])
+            )
+        if quantize == "int8" and (device, dtype) != ("cpu", "float32"):
+            raise ModelError(
+                f"int8 on {device} in {dtype}",
+                valid="device='cpu', dtype='float32'",
+                remedy="quantize='8bit' or 'nf4' on a GPU",
+            )
+        if quantize in ("8bit", "nf4"):
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_8bit=quantize == "8bit",
                 load_in_4bit=quantize == "nf4",
@@ -110,11 +122,27 @@ class WhisperFamily:
                 f"The weights of {card.name} do not fit its config: {shown}",
                 remedy=f"boli zoo verify {card.name}",
             )
-        if quantize is None:
+        if quantize in (None, "int8"):
             module.to(device)
         base = WhisperBase(module, tokenizer, extractor, card, Path(folder), context=context, tap=tap)
+        if quantize == "int8":
+            to_int8(base)
         base.quantization = quantize or ""
+        if device == "cpu":
+            keep_freed()
         return base
+
+
+def to_int8(base: "WhisperBase") -> None:
+    """Hold in int8 what is worth it: all that sees frames, the large layers of the decoder, and its output layer."""
+    from zoo.int8 import quantise
+
+    worth = [
+        site.name
+        for site in base.sites
+        if site.axis == "frames" or site.in_features * site.out_features >= INT8_DECODER_WEIGHTS
+    ]
+    quantise(base.module, [*worth, "proj_out"])
 
 
 family = WhisperFamily()

@@ -70,7 +70,7 @@ def transcribe(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     context: Annotated[str | None, typer.Option(help="30s or dynamic; the card's where none is named.")] = None,
-    quantize: Annotated[str | None, typer.Option(help="Hold the base in 8bit or nf4 (bitsandbytes).")] = None,
+    quantize: Annotated[str | None, typer.Option(help="Hold the base in int8 (CPU, faster), 8bit or nf4 (bitsandbytes).")] = None,
     variant: Annotated[str | None, typer.Option(help="Only adapters of this variant.")] = None,
     rank: Annotated[int | None, typer.Option(help="Only adapters of this rank.")] = None,
     adapter_memory: Annotated[
