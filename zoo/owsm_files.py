@@ -29,7 +29,10 @@ def recognises(folder: Path) -> bool:
     """Is this an ESPnet speech-to-text model? Reads meta.yaml or the config's keys, never weights."""
     meta = folder / META
     if meta.is_file():
-        return "s2t_model_file" in _read(meta).get("files", {})
+        try:
+            return "s2t_model_file" in (_read(meta).get("files") or {})
+        except ModelError:  # somebody else's meta.yaml
+            return False
     config = folder / CONFIG
     if not config.is_file() or not any(path.suffix in WEIGHTS for path in folder.iterdir()):
         return False

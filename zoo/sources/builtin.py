@@ -14,6 +14,7 @@ IN_PLACE = False
 # location -> function that writes the files into a folder
 BUILDERS = {
     "debug": "zoo.debug:build",
+    "debug-owsm": "zoo.debug_owsm:build",
 }
 
 
