@@ -40,7 +40,7 @@ def no_family(what: str, folder: Path) -> ModelError:
     inside = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
     return ModelError(
         f"No family knows the files of {what} ({inside or 'it is empty'})",
-        valid=f"a model of {', '.join(sorted(registry.targets()))}, with its config.json",
+        valid=f"a model of {', '.join(sorted(registry.targets()))}, with its config.json or meta.yaml",
         remedy="install the package that brings its family (entry point group boli.families), then try again",
     )
 

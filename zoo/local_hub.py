@@ -42,6 +42,8 @@ class Behaviour:
     """Wait this long before answering."""
     block_pause_s: float = 0.0
     """Wait this long after each block of 16 KiB."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with each answer."""
 
 
 @dataclass
@@ -236,7 +238,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Connection", "close")
             self.close_connection = True
+        for name, value in behaviour.headers:
+            self.send_header(name, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         body = memoryview(content)[start:]
         if behaviour.cut_bytes and behaviour.cuts > 0 and behaviour.cut_bytes < len(body):
             self.hub.behaviours[path] = replace(behaviour, cuts=behaviour.cuts - 1)

@@ -106,7 +106,7 @@ def test_a_source_without_a_name_gets_one_by_the_advice(home, folder, advised):
         manager.pull("https://h/a/my-model-v1.2.tar.gz")
     with pytest.raises(ModelError, match=r"'nothing-here' is no card, no hub id, no URL, and no folder.*boli zoo list"):
         manager.pull("nothing-here")
-    with pytest.raises(ModelError, match=r"No source is called 'ftp'. Valid: hub:, folder:"):
+    with pytest.raises(ModelError, match=r"No source is called 'ftp'. Valid: hub:, espnet:, folder:"):
         manager.pull("mine", Options(origin="ftp://x/y.tar"))
 
 

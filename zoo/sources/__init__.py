@@ -91,12 +91,13 @@ def parse(text: str) -> tuple[str, str]:
 
     Raises ModelError where it is none of these.
     """
+    from zoo.sources import espnet_table
+
     scheme, colon, rest = text.partition(":")
     if colon and rest and re.fullmatch(r"[a-z][a-z0-9_+-]+", scheme):
         source(scheme)
-        return scheme, rest
-    from zoo.sources import espnet_table
-
+        row = espnet_table.find(rest) if scheme == "espnet" else None
+        return scheme, row.name if row is not None else rest
     path = Path(text).expanduser()
     if path.is_dir():
         return "folder", str(path.resolve())
