@@ -243,6 +243,9 @@ class AdapterTrainer(Trainer):
             self.save_weights(folder)
             _convert(folder / "adapter_model.safetensors", getattr(torch, self.recipe.publish.dtype))
             return
+        if hasattr(self.base, "save"):  # a family that is no transformers model writes its own layout
+            self.base.save(folder)
+            return
         self.base.module.save_pretrained(folder)
         for part in ("tokenizer", "extractor"):
             if hasattr(self.base, part):

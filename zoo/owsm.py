@@ -6,6 +6,7 @@ many clips at once. Context `30s` pads every clip to the length the model was tr
 """
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo import rows
+from zoo import cache, owsm_files, rows
 from zoo.card import Card
 from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
@@ -268,7 +269,7 @@ class OwsmBase:
             network.eos,
             limit,
             options.beam_size,
-            TimestampRules(self._first_time, self._last_time, network.eos, options.timestamps),
+            TimestampRules(self._first_time, self._last_time, self._no_times, network.eos),
             ctc=ctc,
             ctc_weight=options.ctc_weight,
             length_penalty=0.0 if options.length_penalty is None else options.length_penalty,
@@ -311,6 +312,24 @@ class OwsmBase:
         if held:
             close(max(start, duration_s))
         return tuple(pieces)
+
+    def save(self, folder: Path) -> None:
+        """The model as it stands, as a folder that ESPnet and the zoo load: its own files, with these weights."""
+        files = owsm_files.find(self.folder, self.card.name)
+        for path in self.folder.rglob("*"):
+            place = path.relative_to(self.folder)
+            if path.is_file() and path != files.weights and place.as_posix() != cache.MANIFEST:
+                (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, folder / place)
+        target = folder / files.weights.relative_to(self.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
+        if target.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            save_file(state, target)
+        else:
+            torch.save(state, target)
 
     # --- training
 
