@@ -1,0 +1,215 @@
+"""`boli train switching`: how readily a change of language is believed, chosen on a validation set.
+
+Every clip is heard once (whole, and window by window as the causal decision hears it); then a grid of parameters is
+tried on what was heard. The classifier's weights are not touched; its config gets the parameters and says on what they
+were chosen. Clips of a test set are refused.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router.causal import Causal, Follower
+from router.classifier import TapClassifier
+from router.smoothing import Smoothing, smooth
+from training.clips import Clips
+from training.evaluation.switches import (
+    Found,
+    Tally,
+    decided_switches,
+    match,
+    match_decisions,
+    spoken_switches,
+    tally,
+)
+from zoo.errors import DataError
+from zoo.speech import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from router.router import Router
+
+TOLERANCE_S = 0.5  # of the offline F1 that is maximised
+ALARMS = 2.0  # false alarms a minute that the causal decision may give
+SHOWN_WRONGLY = 0.02  # share of clips in one language in which switching may be on by itself
+
+COSTS = (0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
+SHORTEST_S = (0.2, 0.3, 0.45, 0.6)
+FLOORS = (-3.0, -6.0)
+WINDOWS_S = (1.0, 2.0)
+LOOK_AHEAD_S = (0.0, 0.1, 0.2, 0.3)
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Parameters, and what they gave on the clips they were chosen on."""
+
+    offline: Smoothing
+    causal: Causal
+    measured: dict[str, Any]
+
+
+def choose(
+    router: "Router", clips: Clips, alarms: float = ALARMS, say: Callable[[str], None] = lambda line: None
+) -> Chosen:
+    """clips: a validation set, some in several languages, some in one (else how readily switching is on by itself stays
+    as it is). Raises DataError where none switches, or one belongs to a test set."""
+    if held_out := [r.id for r, name in zip(clips.records, _sources(clips), strict=True) if _is_test(r.subset, name)]:
+        raise DataError(
+            f"{len(held_out)} clips belong to a test set, {held_out[0]} first",
+            valid="a validation set: what is chosen on a test set cannot be tested on it",
+            remedy="boli train switching --manifest SWITCH_DEV.jsonl",
+        )
+    positions = range(len(clips))
+    switched = [i for i in positions if spoken_switches(clips.records[i])]
+    if not switched:
+        raise DataError("No clip changes its language", remedy="boli data codeswitch MANIFEST --out DIR")
+    say(f"{len(switched)} clips that switch, {len(clips) - len(switched)} that do not")
+    offline, measured = _offline(router, clips, switched)
+    say(f"offline: {measured['offline']}")
+    causal, measured["causal"] = _causal(router, clips, alarms, say)
+    say(f"causal: {measured['causal']}")
+    return Chosen(offline, causal, measured)
+
+
+def _sources(clips: Clips) -> list[str]:
+    return clips.sources or [""] * len(clips)
+
+
+def _is_test(subset: str, source: str) -> bool:
+    return subset == "test" or source == "test" or source.endswith("_test")
+
+
+def _offline(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[Smoothing, dict[str, Any]]:
+    """The largest F1 within half a second; among equals the larger cost. `shown` lets few clips in one language pass."""
+    languages = router.classifier.languages
+    heard = _heard_whole(router, clips)
+    spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}
+    rate = router.base.frame_rate
+    best: tuple[float, float, Smoothing] | None = None
+    for cost, shortest_s, floor in product(COSTS, SHORTEST_S, FLOORS):
+        options = replace(router.smoothing, cost=cost, shortest_s=shortest_s, floor=floor)
+        total = _offline_tally(clips, heard, spoken, languages, rate, options)
+        entry = (round(total.f1 or 0.0, 6), cost, options)
+        if best is None or entry[:2] > best[:2]:
+            best = entry
+    assert best is not None
+    options = best[2]
+    total = _offline_tally(clips, heard, spoken, languages, rate, options)
+    gains = {i: smooth(rows, rate, options).gain for i, rows in heard.items()}
+    alone = [gains[i] for i in heard if i not in set(switched)]
+    if alone:
+        options = replace(options, shown=round(float(np.quantile(alone, 1 - SHOWN_WRONGLY)) + 1e-3, 3))
+    measured = {"f1": total.f1, "precision": total.precision, "recall": total.recall, "within_s": TOLERANCE_S}
+    measured["shown_where_switched"] = float(np.mean([gains[i] >= options.shown for i in switched]))
+    measured["shown_where_not"] = float(np.mean([gain >= options.shown for gain in alone])) if alone else None
+    return options, {"offline": measured}
+
+
+def _offline_tally(clips, heard, spoken, languages, rate: float, options: Smoothing) -> Tally:
+    matchings = []
+    for i, rows in heard.items():
+        spans = smooth(rows, rate, options).spans
+        found = [Found(span.start / rate, languages[span.language]) for span in spans[1:]]
+        matchings.append(match(found, spoken[i], TOLERANCE_S))
+    return tally(matchings, float(clips.lengths.sum()) / SAMPLE_RATE)
+
+
+def _heard_whole(router: "Router", clips: Clips) -> dict[int, np.ndarray]:
+    """Log-probabilities `[T, L]` of every clip's frames."""
+    from router.passes import Clock, listen
+    from zoo.speech import Utterance
+
+    heard: dict[int, np.ndarray] = {}
+    utterances = {i: Utterance(clips.audio(i)) for i in range(len(clips))}
+    by_grid: dict[float, list[int]] = {}
+    for i, utterance in utterances.items():
+        if utterance.duration_s <= router.base.max_duration_s:
+            by_grid.setdefault(router.base.grid_s(utterance), []).append(i)
+    for members in by_grid.values():
+        for start in range(0, len(members), router.options.batch_size):
+            batch = members[start : start + router.options.batch_size]
+            found = listen(
+                router.base,
+                router.bank,
+                router.classifier,
+                [],
+                [utterances[i] for i in batch],
+                Clock(router.base.device),
+            )
+            if found.frames is None:
+                raise DataError("The classifier has no frames", remedy="boli train classifier")
+            heard.update((i, row.float().cpu().numpy()) for i, row in zip(batch, found.frames, strict=True))
+    return dict(sorted(heard.items()))
+
+
+def _causal(router: "Router", clips: Clips, alarms: float, say: Callable[[str], None]) -> tuple[Causal, dict[str, Any]]:
+    """The most switches noticed within a second, at no more than so many false alarms a minute; among equals the smaller
+    median delay. Where no parameters keep the limit, those with the fewest false alarms per switch noticed."""
+    spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}
+    seconds = float(clips.lengths.sum()) / SAMPLE_RATE
+    keeping: list[tuple[tuple[float, float], Causal, Tally]] = []
+    failing: list[tuple[tuple[float, float], Causal, Tally]] = []
+    for window_s in WINDOWS_S:
+        kept: dict[int, dict[int, np.ndarray]] = {}
+        for look_ahead_s, floor, threshold in product(LOOK_AHEAD_S, FLOORS, THRESHOLDS):
+            options = replace(
+                router.causal, window_s=window_s, look_ahead_s=look_ahead_s, floor=floor, threshold=threshold
+            )
+            matchings = [
+                match_decisions(decided_switches(_followed(router, clips, i, options, kept)), spoken[i])
+                for i in range(len(clips))
+            ]
+            total = tally(matchings, seconds)
+            rate, within = total.false_alarms_per_minute or 0.0, total.within(1.0) or 0.0
+            if rate <= alarms:
+                keeping.append(((within, -(total.delay(50) or np.inf)), options, total))
+            else:
+                failing.append(((-rate / max(total.right, 1), within), options, total))
+        say(f"window {window_s:g} s tried")
+    _, options, total = max(keeping or failing, key=lambda entry: entry[0])
+    measured = {
+        "recall": total.recall,
+        "precision": total.precision,
+        "within_1s": total.within(1.0),
+        "delay_median_s": total.delay(50),
+        "delay_p90_s": total.delay(90),
+        "false_alarms_per_minute": total.false_alarms_per_minute,
+        "false_alarms_allowed": alarms,
+    }
+    return options, measured
+
+
+def _followed(router: "Router", clips: Clips, i: int, options: Causal, kept: dict[int, dict[int, np.ndarray]]):
+    """The changes in one clip; each window is heard once, whatever the parameters."""
+    own = kept.setdefault(i, {})
+
+    def hear(ends: Sequence[int]) -> list[np.ndarray]:
+        missing = [end for end in ends if end not in own]
+        own.update(zip(missing, follower.heard(missing) if missing else [], strict=True))
+        return [own[end] for end in ends]
+
+    follower = Follower(router.base, router.bank, router.classifier, options, router.options.languages, hear)
+    return follower.feed(clips.audio(i))
+
+
+def keep(folder: Path, chosen: Chosen, manifests: Sequence[Path], clips: Clips) -> Path:
+    """Write the parameters into the classifier's config; its weights stay. Raises ModelError where there is none."""
+    from zoo.checksum import sha256
+
+    classifier = TapClassifier.load(folder)
+    switching = {
+        "offline": asdict(chosen.offline),
+        "causal": asdict(chosen.causal),
+        "chosen_on": {
+            "manifests": {path.name: sha256(path) for path in manifests},
+            "clips": len(clips),
+            "measured": chosen.measured,
+        },
+    }
+    TapClassifier(replace(classifier.config, switching=switching), classifier.head).save(folder)
+    return folder
