@@ -56,6 +56,11 @@ def moved(index: "torch.Tensor") -> None:
         follower.select(index)
 
 
+def followers() -> tuple[Follower, ...]:
+    """Who follows the rows of this call: the same object as long as nobody came or went."""
+    return _followers.get()
+
+
 def members_of(index: "torch.Tensor", size: int) -> "torch.Tensor":
     """int64 `[n]` -> `[n * size]`: the rows `i * size ... i * size + size - 1` for each i of `index`."""
     import torch

@@ -21,7 +21,7 @@ from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
 from zoo.fingerprint import tokenizer_sha256, weights_sha256
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site, TimedWord
-from zoo.search import Found, Stepper, beam, greedy
+from zoo.search import Found, Stepper, Suppressed, beam, greedy
 from zoo.speech import SAMPLE_RATE, Utterance
 from zoo.whisper_decoder import WhisperStepper
 
@@ -268,22 +268,16 @@ class WhisperBase:
         return logits[:, list(self._language_ids.values())].softmax(dim=-1)
 
     def _make_processors(self):
-        from transformers.generation.logits_process import (
-            SuppressTokensAtBeginLogitsProcessor,
-            SuppressTokensLogitsProcessor,
-            WhisperTimeStampLogitsProcessor,
-        )
+        from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 
         config = self.module.generation_config
 
         def build(timestamps: bool, begin: int):
-            chain = []
+            chain: list = []
             if config.suppress_tokens:
-                chain.append(SuppressTokensLogitsProcessor(config.suppress_tokens, device=self.device))
+                chain.append(Suppressed(config.suppress_tokens, self.device))
             if config.begin_suppress_tokens:
-                chain.append(
-                    SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin, device=self.device)
-                )
+                chain.append(Suppressed(config.begin_suppress_tokens, self.device, only_at=begin))
             if timestamps:
                 chain.append(WhisperTimeStampLogitsProcessor(config, begin_index=begin))
             return chain

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from zoo import rows
+from zoo.errors import ModelError
+
 
 class WhisperStepper:
     """Implements `zoo.search.Stepper` for one batch.
@@ -37,10 +40,12 @@ class WhisperStepper:
         self.cross_keys: list[torch.Tensor] = []
         self.cross_values: list[torch.Tensor] = []
         self.watched: list[torch.Tensor] | None = [] if watch else None
+        self.followers: tuple = ()
 
     def start(self) -> torch.Tensor:
         states, self.states = self.states, None
         assert states is not None, "a decode starts once"
+        self.followers = rows.followers()
         for layer in self.decoder.layers:
             attention = layer.encoder_attn
             self.cross_keys.append(_heads(attention.k_proj(states), attention))
@@ -61,6 +66,12 @@ class WhisperStepper:
             self.cross_values = [value[index] for value in self.cross_values]
 
     def _run(self, tokens: torch.Tensor) -> torch.Tensor:
+        if rows.followers() is not self.followers:
+            raise ModelError(
+                "A decode goes on under other adapters than those that filled its cache",
+                valid="one mixture from the first token to the last",
+                remedy="start a new decode",
+            )
         decoder, start, stop = self.decoder, self.position, self.position + tokens.shape[1]
         x = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[start:stop]
         for i, layer in enumerate(decoder.layers):

@@ -11,8 +11,9 @@ from adapters.mixture import Mixture
 from adapters.peft_files import LoraSite, LoraWeights, read_weights
 from tests import toy
 from zoo import rows
-from zoo.errors import AdapterError, RoutingError
+from zoo.errors import AdapterError, ModelError, RoutingError
 from zoo.interface import DecodeOptions
+from zoo.whisper_decoder import WhisperStepper
 from zoo.whisper_family import family
 
 # Two ways of summing the same fp32 numbers differ in the last bits; 1e-5 is meant beside the largest logit.
@@ -218,6 +219,27 @@ def test_an_exception_inside_a_decode_leaves_nothing_behind(bank, batch):
         assert base.decode(hidden, batch[2], DecodeOptions(beam_size=2)) == before
     assert bank._leases.total() == 0
     assert bank._call.get() is None
+
+
+def test_a_mixture_lives_as_long_as_the_cache_it_filled(bank, batch):
+    """Another mixture, or none, in the middle of a decode is refused; the old one goes on as if nothing had been."""
+    base = bank.base
+    one, other = Mixture.one_hot(["hi"] * 6), Mixture.one_hot(["te"] * 6)
+    prompt = base.prompt(batch[2])
+    with torch.inference_mode(), bank.mixing(one):
+        states = base.encode(base.features(batch[0])).values
+        stepper = WhisperStepper(base.module.model.decoder, base.module.proj_out, states, prompt, 5)
+        token = stepper.start().argmax(dim=-1)
+        with (
+            bank.mixing(other),
+            pytest.raises(ModelError, match="under other adapters than those that filled its cache"),
+        ):
+            stepper.step(token)
+        again = WhisperStepper(base.module.model.decoder, base.module.proj_out, states, prompt, 5)
+        assert torch.equal(again.start().argmax(dim=-1), token)
+        assert torch.equal(again.step(token), stepper.step(token))
+    with torch.inference_mode(), pytest.raises(ModelError, match="start a new decode"):
+        stepper.step(token)
 
 
 def test_threads_do_not_see_each_others_mixture(bank, batch):

@@ -9,6 +9,7 @@ from transformers.generation.logits_process import WhisperTimeStampLogitsProcess
 from tests import toy
 from zoo.errors import ModelError
 from zoo.interface import BaseModel, DecodeOptions
+from zoo.search import Suppressed
 from zoo.speech import Utterance
 from zoo.whisper_family import family
 
@@ -183,3 +184,21 @@ def test_the_debug_model_is_the_same_every_time(tmp_path):
     debug.build(tmp_path / "a")
     debug.build(tmp_path / "b")
     assert weights_sha256(tmp_path / "a") == weights_sha256(tmp_path / "b")
+
+
+def test_suppressed_tokens_are_those_of_transformers():
+    from transformers.generation.logits_process import (
+        SuppressTokensAtBeginLogitsProcessor,
+        SuppressTokensLogitsProcessor,
+    )
+
+    torch.manual_seed(0)
+    scores, tokens = torch.randn(3, 50), [4, 7, 49]
+    for length in (3, 4, 5):
+        rows = torch.zeros(3, length, dtype=torch.long)
+        theirs = SuppressTokensAtBeginLogitsProcessor(tokens, 4, device="cpu")
+        assert torch.equal(Suppressed(tokens, scores.device, only_at=4)(rows, scores), theirs(rows, scores))
+        assert torch.equal(
+            Suppressed(tokens, scores.device)(rows, scores),
+            SuppressTokensLogitsProcessor(tokens, device="cpu")(rows, scores),
+        )
