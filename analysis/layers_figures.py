@@ -56,7 +56,7 @@ def _bars(found: Importance, scope: str, name: str, groups: Sequence[str], measu
 
 
 def _heat(found: Importance, scope: str, name: str, groups: Sequence[str], measure: str, folder: Path) -> list[Path]:
-    """Share of the adapter's whole gain, layers x languages."""
+    """Share of the adapter's whole gain, layers x languages. Colours end at 100 %: one loop would else drown all."""
     labels = list(found.labels)
     made, axes = figures.figure(2.6 + 0.9 * len(labels) * 2, 1.6 + 0.32 * len(groups), 1, 2)
     for ax, how in zip(axes[0], ("off", "only"), strict=True):
@@ -65,7 +65,7 @@ def _heat(found: Importance, scope: str, name: str, groups: Sequence[str], measu
             [[held[label].get(group, {}).get(f"{measure}_share") for label in labels] for group in groups], dtype=float
         )
         figures.heat_map(
-            ax, values, [_short(group) for group in groups], labels, signed=True, form="{:.0%}",
+            ax, values, [_short(group) for group in groups], labels, signed=True, limits=(-1, 1), form="{:.0%}",
             title=TITLES[how].capitalize(), bar=f"share of the adapter's gain in {measure.upper()}",
         )  # fmt: skip
     return figures.save_figure(made, folder, f"layers_{scope}_heat")
