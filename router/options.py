@@ -15,6 +15,8 @@ class TranscribeOptions(PolicyOptions):
 
     beam_size: int = 1
     """1 is greedy; more is beam search."""
+    ctc_weight: float = 0.0
+    """Share of CTC in the scores, for bases with a CTC head (OWSM): 0 the decoder alone, 1 CTC alone."""
     timestamps: Literal["none", "segment", "word"] = "none"
     """Times inside a chunk: those the model writes (segment; only models trained to do so), or per word by aligning the
     decoder's cross-attention (word; any Whisper model)."""
@@ -46,6 +48,8 @@ class TranscribeOptions(PolicyOptions):
         super().__post_init__()
         if self.beam_size < 1:
             raise RoutingError(f"beam_size is {self.beam_size}", valid="1 or more")
+        if not 0.0 <= self.ctc_weight <= 1.0:
+            raise RoutingError(f"ctc_weight is {self.ctc_weight}", valid="0 to 1")
         if self.batch_size < 1:
             raise RoutingError(f"batch_size is {self.batch_size}", valid="1 or more")
         if self.timestamps not in ("none", "segment", "word"):
@@ -78,6 +82,7 @@ class TranscribeOptions(PolicyOptions):
         """longest: tokens where no limit is set; previous: text said before."""
         return DecodeOptions(
             self.beam_size,
+            ctc_weight=self.ctc_weight,
             timestamps=self.timestamps == "segment",
             max_tokens=longest if self.max_tokens is None else self.max_tokens,
             task=self.task,
