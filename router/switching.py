@@ -59,6 +59,12 @@ def run(
     used = None if options.language is not None else classifier
     lowest = [lowest_layers[name] for name in adapters.values()]
     listened = listen(base, bank, used, lowest, utterances, clock)
+    if options.switching and used is not None and listened.frames is None:
+        raise RoutingError(
+            "Switching is on, but the classifier has no frames: it cannot tell where the language changes",
+            valid="a head on the tap",
+            remedy="boli train classifier",
+        )
     with clock.stage("switch"):
         heard = [
             spoken_in(row, used, utterance, base, options, smoothing) if row is not None else []

@@ -4,6 +4,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,20 @@ class Stretch:
     text: str = ""
 
 
+@cache
 def fonts() -> list[str]:
-    """Those of `FONTS` that this machine has, so that labels show in all scripts."""
+    """Those of `FONTS` that this machine has, so that labels show in all scripts; also those that were installed after
+    matplotlib made its list."""
     from matplotlib import font_manager
 
-    there = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in FONTS if name in there]
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    files = {f"{name.replace(' ', '')}-Regular": name for name in FONTS}
+    for path in font_manager.findSystemFonts():
+        name = files.get(Path(path).stem)
+        if name and name not in known:
+            font_manager.fontManager.addfont(path)
+            known.add(name)
+    return [name for name in FONTS if name in known]
 
 
 def colours(languages: Sequence[str]) -> dict[str, str]:

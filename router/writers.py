@@ -1,4 +1,8 @@
-"""Writes transcripts as txt, srt, vtt, tsv and json, as openai/whisper's users parse them."""
+"""Writes transcripts as txt, srt, vtt, tsv and json, as openai/whisper's users parse them.
+
+Where a recording holds several languages, subtitles say which: WebVTT by its own markup, `<lang hi>`, SRT, which has
+none, by `[hi]` in front.
+"""
 
 import json
 from collections.abc import Callable
@@ -25,8 +29,9 @@ def srt(transcript: Transcript) -> str:
     def line(seconds: float) -> str:
         return timestamp(seconds, hours=True, mark=",")
 
+    several = len(transcript.languages) > 1
     return "".join(
-        f"{i}\n{line(s.start)} --> {line(s.end)}\n{_cue(s.text)}\n\n"
+        f"{i}\n{line(s.start)} --> {line(s.end)}\n{f'[{s.language}] ' if several else ''}{_cue(s.text)}\n\n"
         for i, s in enumerate(_spoken(transcript), start=1)
     )
 
@@ -35,7 +40,12 @@ def vtt(transcript: Transcript) -> str:
     def line(seconds: float) -> str:
         return timestamp(seconds, hours=False, mark=".")
 
-    return "WEBVTT\n\n" + "".join(f"{line(s.start)} --> {line(s.end)}\n{_cue(s.text)}\n\n" for s in _spoken(transcript))
+    def cue(segment: Segment) -> str:
+        text = _cue(segment.text)
+        return f"<lang {segment.language}>{text}</lang>" if several else text
+
+    several = len(transcript.languages) > 1
+    return "WEBVTT\n\n" + "".join(f"{line(s.start)} --> {line(s.end)}\n{cue(s)}\n\n" for s in _spoken(transcript))
 
 
 def tsv(transcript: Transcript) -> str:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +57,9 @@ def transcribe(
         Path | None, typer.Option("--output-dir", "-o", help="Write a file per input here; else to standard output.")
     ] = None,
     beam_size: Annotated[int, typer.Option(help="1 is greedy.")] = 1,
+    ctc_weight: Annotated[
+        float, typer.Option(help="Share of CTC in the scores (OWSM): 0 the decoder alone, 1 CTC alone.")
+    ] = 0.0,
     timestamps: Annotated[
         str | None, typer.Option(help="none, segment or word. If not given: word for srt and vtt, else none.")
     ] = None,
@@ -65,12 +68,29 @@ def transcribe(
     carry_context: Annotated[
         bool, typer.Option("--carry-context", help="Give each chunk of a long recording the text before it.")
     ] = False,
+    switching: Annotated[
+        bool | None,
+        typer.Option(
+            "--switching/--no-switching", help="Cut where the language changes; by default where it clearly does."
+        ),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="Where it changes: segments one by one, or frames (one pass, mixture by frame).")
+    ] = "segments",
+    switch_cost: Annotated[
+        float | None, typer.Option(help="What a change must be worth, in nat-seconds; less finds more changes.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw sound, languages, segments and adapters in time, of one input: OUT.png")
+    ] = None,
     vad: Annotated[str, typer.Option(help="What finds the pauses of long audio: silero or energy.")] = "silero",
     batch_size: Annotated[int, typer.Option(help="Most chunks in one pass.")] = 8,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     context: Annotated[str | None, typer.Option(help="30s or dynamic; the card's where none is named.")] = None,
-    quantize: Annotated[str | None, typer.Option(help="Hold the base in int8 (CPU, faster), 8bit or nf4 (bitsandbytes).")] = None,
+    quantize: Annotated[
+        str | None, typer.Option(help="Hold the base in int8 (CPU, faster), 8bit or nf4 (bitsandbytes).")
+    ] = None,
     variant: Annotated[str | None, typer.Option(help="Only adapters of this variant.")] = None,
     rank: Annotated[int | None, typer.Option(help="Only adapters of this rank.")] = None,
     adapter_memory: Annotated[
@@ -101,6 +121,10 @@ def transcribe(
         print(f"boli: {message}", file=sys.stderr)
     if not files:
         return 1
+    if plot is not None and len(files) > 1:
+        raise RoutingError(
+            f"--plot draws one recording, there are {len(files)}", remedy="name one file, or call once for each"
+        )
     loaded = router.load(
         model,
         store,
@@ -118,9 +142,13 @@ def transcribe(
         languages=tuple(tag.strip() for tag in languages.split(",")) if languages else None,
         language=language,
         beam_size=beam_size,
+        ctc_weight=ctc_weight,
         task=task,
         ensemble=ensemble,
         carry_context=carry_context,
+        switching=switching,
+        strategy=strategy,
+        switch_cost=switch_cost,
         vad=vad,
         batch_size=batch_size,
     )
@@ -129,6 +157,8 @@ def transcribe(
         timestamps = "word" if aligns and {"srt", "vtt"} & set(formats) else "none"
     bar = sys.stderr.isatty() and output_dir is not None if progress is None else progress
     transcripts = loaded.transcribe(files, on_error="return", timestamps=timestamps, progress=bar)
+    if plot is not None:
+        transcripts = drawn(files[0], transcripts, plot)
     try:
         if output_dir is not None:
             failed = _to_folder(files, transcripts, formats, output_dir)
@@ -140,6 +170,18 @@ def transcribe(
     if failed:
         print(f"boli: {failed} of {len(files)} files failed", file=sys.stderr)
     return 1 if failed or empty else 0
+
+
+def drawn(path: Path, transcripts: Iterable, target: Path) -> Iterator:
+    """The transcript of `path` as it comes, once its time line is drawn."""
+    from router import timeline
+    from zoo import audio
+    from zoo.errors import BoliError
+
+    for transcript in transcripts:
+        if not isinstance(transcript, BoliError):
+            timeline.draw(audio.decode(path), transcript, target, title=path.name)
+        yield transcript
 
 
 def _to_folder(files: list[Path], transcripts: Iterable, formats: list[str], folder: Path) -> int:

@@ -1,9 +1,11 @@
-"""`boli train adapter|classifier|base RECIPE [key=value ...]`."""
+"""`boli train adapter|classifier|base RECIPE [key=value ...]`, `boli train switching`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from training.commands.options import Batch, Context, Device, Manifests, Model
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train adapters, classifiers and base models from recipes."
@@ -53,6 +55,32 @@ def base(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None
     from training.base import BaseRecipe, train_base
 
     _start(BaseRecipe, train_base, recipe, overrides, resume)
+
+
+@app.command()
+def switching(
+    manifest: Manifests,
+    classifier: Annotated[Path, typer.Option(help="Folder of the classifier whose config gets the parameters.")],
+    model: Model = "boli-embedded",
+    alarms: Annotated[float, typer.Option(help="False alarms a minute that the causal decision may give.")] = 2.0,
+    limit: Annotated[int, typer.Option(help="At most so many clips of each kind; 0: all.")] = 0,
+    device: Device = "cpu",
+    context: Context = None,
+    batch_size: Batch = 16,
+) -> None:
+    """How readily a change of language is believed, offline and causally, chosen on validation clips that change
+    language and others that do not (`boli data codeswitch`). Clips of a test set are refused."""
+    import router
+    from training.commands.codeswitch import switched_clips
+    from training.switching import choose, keep
+
+    clips = switched_clips(manifest, None, None, limit)
+    loaded = router.load(model, None, classifier, device=device, context=context, batch_size=batch_size)
+    chosen = choose(loaded, clips, alarms, lambda line: typer.echo(line, err=True))
+    keep(classifier, chosen, manifest, clips)
+    typer.echo(f"offline {chosen.offline}")
+    typer.echo(f"causal {chosen.causal}")
+    typer.echo(str(classifier))
 
 
 def _start(kind, train, recipe: str, overrides: list[str] | None, resume: Path | None) -> None:
