@@ -13,6 +13,7 @@ the former read off the from-scratch curve, interpolated in the logarithm of the
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,7 @@ def score_few_shot(
         records = [clips.records[i] for i in members]
         test_set = hash_of_test_set([r.text for r in records], [r.lang for r in records], [r.id for r in records])
         kinds = {speech_of(record) for record in records}
+        speech = kinds.pop() if len(kinds) == 1 else ""
         about = describe(stored, wholes.get(target), origins)
         for name in NORMALISERS:
             aligned, _ = scored.alignment(system, name)
@@ -138,11 +140,10 @@ def score_few_shot(
                         high=rate.high,
                         count=rate.reference,
                         key=key,
-                        speech=kinds.pop() if len(kinds) == 1 else "",
+                        speech=speech,
                         **about,
-                    )  # fmt: skip
+                    )
                 )
-                kinds = {speech_of(record) for record in records}
     gains: list[Row] = []
     for one, other in _pairs(trained):
         ours, theirs = (counts[t.adapter, t.metric, t.normaliser] for t in (one, other))
@@ -231,7 +232,7 @@ def share_needed(curve: Sequence[tuple[float, float]], value: float) -> tuple[fl
         return None, ""
     if curve[0][1] <= value:
         return curve[0][0], "<"
-    for (s0, v0), (s1, v1) in zip(curve, curve[1:], strict=False):
+    for (s0, v0), (s1, v1) in pairwise(curve):
         if v1 <= value < v0:
             along = (v0 - value) / (v0 - v1)
             return float(np.exp(np.log(s0) + along * (np.log(s1) - np.log(s0)))), "="
@@ -264,7 +265,7 @@ def plan(
     recipe: str = RECIPE,
     overrides: Sequence[str] = (),
 ) -> list[Job]:
-    """The trainings of one target: at each share from scratch, from `source`, and from `source` set free in stages.
+    """The trainings of one target: at each share from scratch and from `source`, all at once and set free in stages.
 
     shares: of the target's clips in `train`, drawn by the seed; a larger share holds the smaller. Rank, alpha, sites and
     context are those of `source`, so that its weights fit. Raises DataError for a share outside (0, 1), or one that leaves no clip; AdapterError where
@@ -302,8 +303,7 @@ def plan(
                 raise DataError(f"{share:.0%} of {len(records)} clips is none", valid="a larger share or more clips")
             ways = [("scratch", []), (f"from-{source.key.language}", [f"adapter.start_from={source.folder}"])]
             if progressive:
-                name, start = ways[1]
-                ways.append((f"{name}-progressive", [*start, f"adapter.progressive={progressive}"]))
+                ways += [(f"{name}-progressive", [*more, f"adapter.progressive={progressive}"]) for name, more in ways]
             for way, more in ways:
                 variant = f"few-{round(100 * share)}-{way}{suffix}"
                 own = [f"adapter.variant={variant}", f"data.max_train_clips={clips}", f"run.seed={seed}"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.cache import Cache
-from analysis.inputs import Choice, clips_digest, one_base, open_store
+from analysis.inputs import Choice, clips_digest, load_base, one_base, open_store
 from zoo.errors import AdapterError
 
 if TYPE_CHECKING:
@@ -86,8 +86,6 @@ def listen(
 
     Raises AdapterError where there is none, or where they belong to several bases and none was named.
     """
-    import zoo
-    from router.fleet import check_base
     from router.options import TranscribeOptions
     from router.router import Router
     from training.evaluation.adapters import newest
@@ -102,11 +100,8 @@ def listen(
             valid=", ".join(there[:8]) or "the store is empty",
             remedy=f"boli adapters list --store {store.folder}",
         )
-    name, _ = one_base(found)
-    contexts = {stored.record.context for stored in found if stored.record.base_sha256}
-    base = zoo.load(model or name, device=device, context=contexts.pop() if len(contexts) == 1 else None)
-    for stored in found:
-        check_base(stored, base)
+    one_base(found)
+    base = load_base(found, model, device)
     few = [stored for stored in found if is_few_shot(stored)]
     every = [stored for stored in found if not is_few_shot(stored)]
     if choice.languages:

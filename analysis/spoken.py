@@ -8,7 +8,7 @@ import ctypes
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -88,6 +88,7 @@ class Speaker:
         self._lib.espeak_Info.restype = ctypes.c_char_p
         self._libc = ctypes.CDLL(None)
         self._callback = _CALLBACK(self._take)  # kept: ctypes does not hold it
+        self._pronounced: dict[tuple[str, str], tuple[str, ...]] = {}
         self._pieces: list[bytes] = []
         self._events: list[tuple[int, int, int, int, str]] = []
 
@@ -123,9 +124,13 @@ class Speaker:
         """Whether there is a voice for the language."""
         return not self._lib.espeak_SetVoiceByName(_voice_of(language).encode())
 
-    @lru_cache(maxsize=200_000)
     def pronounce(self, word: str, language: str) -> tuple[str, ...]:
         """The phones of one word, said alone. Raises DataError for a language that espeak-ng does not speak."""
+        if (word, language) not in self._pronounced:
+            self._pronounced[word, language] = self._phones_of(word, language)
+        return self._pronounced[word, language]
+
+    def _phones_of(self, word: str, language: str) -> tuple[str, ...]:
         self._choose(_voice_of(language))
         text = ctypes.create_string_buffer(word.encode() + b"\0")
         pointer = ctypes.cast(text, ctypes.c_void_p)

@@ -22,7 +22,8 @@ def test_distances_are_symmetric_and_zero_on_the_diagonal():
         matrix = between(languages, kind)
         assert np.allclose(matrix, matrix.T)
         assert np.allclose(np.diag(matrix), 0, atol=1e-6)
-        assert matrix.min() >= 0 and matrix.max() <= 1
+        assert matrix.min() >= 0
+        assert matrix.max() <= 1
 
 
 def test_phones_tell_sisters_from_strangers():
