@@ -358,7 +358,8 @@ def write(docs: Path, parts: dict[str, Rows]) -> None:
         "- **Publishers**: each job runs twice, as if requeued, and all publish one adapter more in common, while a",
         "  reader polls and reads in full whatever is new.",
         "- **Scale**: a store of adapters with records as long as whisper-small's.",
-        "- **Pulls**: processes that pull base models are killed; the cache is compared with the server byte by byte.",
+        "- **Pulls**: processes that pull base models (of a hub, an archive, ESPnet's model zoo) are killed; the cache is",
+        "  compared with the server byte by byte.",
         "",
     ]
     for command, rows in parts.items():

@@ -20,7 +20,7 @@ def load(
 ) -> "BaseModel":
     """Load a base model, frozen and in eval mode. No network is used.
 
-    name: a card (`boli zoo list`), a local folder, or a hub id that was pulled.
+    name: a card (`boli zoo list`), a local folder or archive, or whatever was pulled.
     device: `cpu`, `cuda`, `cuda:1`. dtype: `float32`, `float16`, `bfloat16`.
     context: `30s` or `dynamic`; None: the card's. tap: encoder layers below the tap; None: the card's.
     quantize: None, or what the family offers (`nf4`, `int8`).

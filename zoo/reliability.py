@@ -2,14 +2,15 @@
 
     python -m zoo.reliability --kills 200
 
-Each round starts one or two processes that pull the same model, from a hub or an archive on 127.0.0.1, and kills them
-(`SIGKILL`) after a random time. Then every model in the cache is read in full and compared, byte by byte, with what
+Each round starts one or two processes that pull the same model, from a hub, an archive or ESPnet's model zoo (all on
+127.0.0.1), and kills them (`SIGKILL`) after a random time. Then every model in the cache is read in full and compared, byte by byte, with what
 the server has. Now and then a finished copy is removed or damaged before the next round, so that kills also hit the
 repair. The cache is kept from round to round: what one kill leaves is what the next pull goes on from. In the end each
 model is pulled once more without a kill, and has to be whole.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import mmap
@@ -29,8 +30,11 @@ import typer
 from zoo import cache, manager
 from zoo.local_hub import Behaviour, LocalHub
 from zoo.manager import Options
+from zoo.sources import espnet_table
 
-HUB, ARCHIVE = "someone/whisper-odd", "packed"
+HUB, ARCHIVE, ESPNET = "someone/whisper-odd", "packed", "someone/asr-pack"
+WEIGHTS = {HUB: "model.safetensors", ARCHIVE: "model.safetensors", ESPNET: "exp/asr.pth"}
+RECORD = "/record/1/files/pack.tar"
 WEIGHTS_BYTES = 2_000_000
 _MARK = b"damaged by the kill script"
 LONGEST_S = 0.6  # a whole pull takes about half of it, so that kills fall before, during and after
@@ -63,11 +67,26 @@ def files(seed: int) -> dict[str, bytes]:
     return {"config.json": config, "model.safetensors": weights, "tokenizer/vocab.json": b"{}"}
 
 
+def espnet_files(seed: int) -> dict[str, bytes]:
+    """The same of a pack of ESPnet's task `asr`."""
+    import torch
+
+    written = io.BytesIO()
+    noise = torch.frombuffer(bytearray(random.Random(seed).randbytes(WEIGHTS_BYTES)), dtype=torch.uint8)
+    torch.save({"w": noise}, written)
+    meta = f"files: {{asr_model_file: {WEIGHTS[ESPNET]}}}\nyaml_files: {{asr_train_config: exp/config.yaml}}\n"
+    return {"meta.yaml": meta.encode(), "exp/config.yaml": b"encoder: conformer\n", WEIGHTS[ESPNET]: written.getvalue()}
+
+
 def run(kills: int, seed: int, home: Path) -> Report:
     """Kill `kills` pulls into the cache `home`, with moments drawn from `seed`."""
-    right = {HUB: files(1), ARCHIVE: files(2)}
+    right = {HUB: files(1), ARCHIVE: files(2), ESPNET: espnet_files(3)}
     server, url, counter = _serve(right)
-    origins = {HUB: f"hub:{HUB}", ARCHIVE: f"{url}/packed.tar"}
+    origins = {HUB: f"hub:{HUB}", ARCHIVE: f"{url}/packed.tar", ESPNET: f"espnet:{ESPNET}"}
+    home.mkdir(parents=True, exist_ok=True)
+    table = home / "table.csv"
+    table.write_text(f"corpus,task,name,url,fs,lang\n,asr,{ESPNET},{url}{RECORD}?download=1,16000,en\n")
+    os.environ[espnet_table.VARIABLE] = str(table)
     os.environ |= {"BOLI_HOME": str(home), "HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0", "BOLI_OFFLINE": "0"}
     chance = random.Random(seed)
     report = Report()
@@ -75,7 +94,7 @@ def run(kills: int, seed: int, home: Path) -> Report:
     _prepare()
     try:
         while report.kills < kills:
-            name = chance.choice([HUB, ARCHIVE])
+            name = chance.choice(list(right))
             _disturb(name, chance)
             running = [_pull(name, origins[name]) for _ in range(chance.choice([1, 1, 2]))]
             time.sleep(chance.uniform(0, LONGEST_S))
@@ -109,17 +128,24 @@ def _serve(right: dict[str, dict[str, bytes]]) -> tuple[int, str, mmap.mmap]:
     if process == 0:
         hub = LocalHub(default=Behaviour(block_pause_s=0.001), requests=_Counted(counter))
         hub.add(HUB, right[HUB])
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            for name, data in right[ARCHIVE].items():
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-        hub.files["/packed.tar"] = packed.getvalue()
+        hub.files["/packed.tar"] = _packed(right[ARCHIVE])
+        pack = hub.files[RECORD] = _packed(right[ESPNET])
+        told = {"key": Path(RECORD).name, "size": len(pack), "checksum": f"md5:{hashlib.md5(pack).hexdigest()}"}
+        hub.files["/api/records/1"] = json.dumps({"files": [told]}).encode()
         server = hub.server()
         os.write(writing, f"{hub.url}\n".encode())
         server.serve_forever()
     return process, os.read(reading, 100).decode().strip(), counter
+
+
+def _packed(content: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
 
 
 class _Counted(list):
@@ -141,10 +167,11 @@ def _prepare() -> None:
     from huggingface_hub import constants
 
     from zoo import registry
-    from zoo.sources import folder, hub, url  # noqa: F401
+    from zoo.sources import espnet, folder, hub, url  # noqa: F401
 
     constants.HF_HUB_OFFLINE = False
-    registry.family("whisper")
+    for family in registry.targets():
+        registry.family(family)
 
 
 def _pull(name: str, origin: str) -> int:
@@ -181,7 +208,7 @@ def _disturb(name: str, chance: random.Random) -> None:
     if chance.random() < 0.5:
         manager.remove(name)
     else:
-        with (entry.folder / "model.safetensors").open("r+b") as file:
+        with (entry.folder / WEIGHTS[name]).open("r+b") as file:
             file.seek(chance.randrange(WEIGHTS_BYTES))
             file.write(_MARK)
 
@@ -207,7 +234,7 @@ def _wrong(right: dict[str, dict[str, bytes]]) -> list[str]:
         content = {path: (entry.folder / path).read_bytes() for path in there}
         if content == right[entry.name]:
             found += [f"{entry.name}: {damage}" for damage in entry.damages(full=True)]
-        elif _MARK in content.get("model.safetensors", b"") and entry.damages(full=True):
+        elif _MARK in content.get(WEIGHTS[entry.name], b"") and entry.damages(full=True):
             manager.remove(entry.name)
         else:
             found.append(f"{entry.name} in {entry.folder} is not what the server has")
