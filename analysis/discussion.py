@@ -1,9 +1,11 @@
 """What the figures allow to be said, and what they do not: put together from the numbers alone."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from analysis.result import Row
 from analysis.sections import named, percent, signed
 from analysis.sections.transfer import cells
 
@@ -19,6 +21,31 @@ def discuss(chapters: "Sequence[Chapter]") -> list[str]:
     """Statements that join sections. What was not measured is not spoken of."""
     tables = {chapter.section.name: chapter.tables for chapter in chapters if not chapter.missing}
     return [*_did_they_learn(tables), *_do_they_help(tables), *_what_goes_with_it(tables), *_where(tables)]
+
+
+def overview(chapters: "Sequence[Chapter]") -> list[Row]:
+    """One row a language with an adapter: what the adapter does at home, what others do there, what it costs in
+    English."""
+    tables = {chapter.section.name: chapter.tables for chapter in chapters if not chapter.missing}
+    rows = cells(tables.get("transfer", {}))
+    of = {(r["source"], r["target"]): r for r in rows}
+    found: list[Row] = []
+    for source, target in of:
+        if source != target or ("base", target) not in of:
+            continue
+        own, base, english = of[source, target], of["base", target], of.get((source, "en"))
+        others = [r for r in rows if r["target"] == target and r["source"] not in ("base", target)]
+        best = max((r for r in others if r["gain"] is not None), key=lambda r: r["gain"], default=None)
+        found.append(
+            {
+                "language": target, "clips": own["clips"], "CER base": percent(base["value"], 1),
+                "CER adapter": percent(own["value"], 1), "gain": signed(own["gain"], 1),
+                "95 % interval": f"{signed(own['gain_low'], 1)} to {signed(own['gain_high'], 1)}" if own["gain_low"] is not None else None,
+                "best foreign adapter": f"{best['source']} ({signed(best['gain'], 1)})" if best else None,
+                "gain in English": signed(english["gain"], 1) if english and target != "en" else None,
+            }
+        )  # fmt: skip
+    return found
 
 
 def _did_they_learn(tables) -> list[str]:
@@ -76,7 +103,7 @@ def _what_goes_with_it(tables) -> list[str]:
         return [
             f"The permutation tests cannot settle why one adapter helps another language: with {tested[0]['languages']} "
             f"languages the smallest p is {least:.3f}, above the {ALPHA / len(tested):.3f} that {len(tested)} tests call "
-            f"for. The correlations are descriptions of these pairs, no more. It takes 5 languages or more."
+            f"for. The correlations are descriptions of these pairs, no more. It takes {_enough(len(tested))} languages or more."
         ]
     if found:
         return [f"After correction for {len(tested)} tests, {named(names)} go together. A correlation names no cause."]
@@ -84,6 +111,11 @@ def _what_goes_with_it(tables) -> list[str]:
         f"None of {len(tested)} permutation tests finds a relation (corrected for their number; smallest p "
         f"{min(r['p'] for r in tested):.3f}): neither distance nor similarity of updates explains these gains."
     ]
+
+
+def _enough(tests: int) -> int:
+    """Languages from which on an exact permutation test can reach the corrected level."""
+    return next(n for n in range(3, 20) if 1 / math.factorial(n) < ALPHA / tests)
 
 
 def _where(tables) -> list[str]:
@@ -95,7 +127,7 @@ def _where(tables) -> list[str]:
         word = "hardly more than" if len(beyond) < 2 * chance else "more than"
         said.append(
             f"Probes: {len(beyond)} of {len(changes)} differences between adapter and base leave out zero, {word} the "
-            f"{chance:.0f} that chance gives; the mean change is {signed(_mean(changes, 'change'), 1)} points of accuracy. "
+            f"{chance:.0f} that chance gives; the mean change is {100 * _mean(changes, 'change'):+.1f} points of accuracy. "
             + (
                 "What the encoder tells of phones to a linear probe has changed little: the adapters' gain lies elsewhere, "
                 "in the decoder or in what is not linear."

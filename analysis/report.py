@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.report_inputs import Inputs
-from analysis.result import Provenance, machine, plain, save
+from analysis.result import Provenance, Row, machine, plain, save
 from analysis.sections import Section, Tables, sections
 from zoo.errors import BoliError, DataError
 
@@ -46,6 +46,8 @@ class Report:
     chapters: tuple[Chapter, ...]
     discussion: tuple[str, ...]
     limits: tuple[str, ...]
+    overview: tuple[Row, ...] = ()
+    """One row a language, for the page's head."""
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,7 +75,7 @@ def build(
     bases and none was named. Nothing is written then.
     """
     from analysis.appendix import appendix
-    from analysis.discussion import discuss, limits
+    from analysis.discussion import discuss, limits, overview
     from analysis.report_page import write_page, write_slides
 
     known = {section.name: section for section in sections()}
@@ -100,7 +102,14 @@ def build(
         "machine": machine(),
         "seconds": round(sum(chapter.seconds for chapter in chapters), 1),
     }
-    report = Report(out, tuple(chapters), tuple(discuss(chapters)), tuple(limits(inputs, chapters)), about)
+    report = Report(
+        out,
+        tuple(chapters),
+        tuple(discuss(chapters)),
+        tuple(limits(inputs, chapters)),
+        tuple(overview(chapters)),
+        about,
+    )
     more = appendix(stored, runs, out)
     write_page(report, more)
     write_slides(report)

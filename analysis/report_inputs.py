@@ -29,6 +29,10 @@ class Inputs:
     subset: str | None = None
     limit: int = 0
     """At most so many clips per language; 0: all."""
+    layer_clips: int = 16
+    """Clips per language that are transcribed with each layer off and alone."""
+    scopes: tuple[str, ...] = ("part", "layer")
+    """What is switched off and on alone: of part, layer, module."""
     latency_clips: int = 8
     sentences: int = 60
     bootstrap: int = 1000
@@ -48,9 +52,8 @@ class Inputs:
 
         return read_adapters(self.choice)
 
-    @cached_property
-    def base(self) -> "BaseModel":
-        """The base as it was loaded, its weights to be read. What runs adapters is `listener.base`."""
+    def fresh_base(self) -> "BaseModel":
+        """The base as it lies on disk, without a bank: for one section, and forgotten with it."""
         return load_base(self.adapters.stored, self.model, self.device)
 
     @cached_property

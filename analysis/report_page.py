@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def _write(report: "Report", template: str, path: Path, **values: Any) -> Path:
     )  # fmt: skip
     environment.globals |= {
         "figures_of": figures_of, "tables_of": tables_of, "embedded": embedded, "cell": cell, "columns": columns,
-        "points_of": points_of,
+        "points_of": points_of, "width_of": width_of,
     }  # fmt: skip
     text = environment.get_template(template).render(report=report, **values)
     with written_whole(path) as temporary:
@@ -71,6 +72,13 @@ def embedded(path: Path) -> str:
     if path.stat().st_size > MOST_SVG_BYTES and png.is_file():
         return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def width_of(path: Path) -> int:
+    """CSS pixels that a figure is wide at its own size, 96 to the inch: matplotlib writes points, 72 to the inch."""
+    head = path.read_text(encoding="utf-8")[:2000]
+    found = re.search(r'<svg[^>]*\bwidth="([\d.]+)pt"', head)
+    return round(float(found[1]) * 96 / 72) if found else 640
 
 
 def columns(rows: Sequence[Row]) -> list[str]:

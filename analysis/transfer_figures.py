@@ -76,6 +76,7 @@ def _against(found: TransferResult, folder: Path) -> list[Path]:
                         xytext=(3, 3), textcoords="offset points",
                     )  # fmt: skip
             ax.axhline(0, color="#999999", linewidth=0.6)
+            ax.set_yscale("symlog", linthresh=20)  # one adapter that ruins a language would hide the others
             ax.margins(0.15)
             ax.set_xlabel(kind if kind.startswith("similarity") else f"distance: {kind}")
             test = tests[kind].test if kind in tests else None

@@ -28,7 +28,9 @@ def report(
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of training runs, for their curves.")] = None,
     only: Annotated[str | None, typer.Option(help="Only these sections: transfer,errors")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many clips per language, spread evenly; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option(help="At most so many clips per language, spread evenly; 0: all.")] = 40,
+    layer_clips: Annotated[int, typer.Option(help="Of these, clips that are transcribed with each layer off.")] = 16,
+    scopes: Annotated[str, typer.Option(help="What is switched off: of part, layer, module.")] = "part,layer",
     sentences: Annotated[int, typer.Option(help="Sentences a language that probes are trained on.")] = 60,
     latency_clips: Annotated[int, typer.Option(help="Clips a language that are timed alone; 0: none.")] = 8,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "",
@@ -52,7 +54,7 @@ def report(
         inputs = Inputs(
             choice=Choice(store, name, options.split(languages), rank, variant), manifests=tuple(manifest),
             cache=held, train=tuple(train or ()), model=model, subset=subset, limit=limit,
-            latency_clips=latency_clips, sentences=sentences, bootstrap=bootstrap, seed=seed, device=device,
+            layer_clips=layer_clips, scopes=options.split(scopes), latency_clips=latency_clips, sentences=sentences, bootstrap=bootstrap, seed=seed, device=device,
             batch_size=batch_size, show=True,
         )  # fmt: skip
         made = build(inputs, folder, only=options.split(only), runs=runs, title=title, say=typer.echo)

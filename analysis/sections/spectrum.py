@@ -6,7 +6,7 @@ from analysis.sections import Section, Tables
 def _run(inputs):
     from analysis.spectrum import spectrum
 
-    return spectrum(inputs.adapters, inputs.base, cache=inputs.cache, seed=inputs.seed, progress=inputs.show)
+    return spectrum(inputs.adapters, inputs.fresh_base(), cache=inputs.cache, seed=inputs.seed, progress=inputs.show)
 
 
 def _draw(found, folder):
