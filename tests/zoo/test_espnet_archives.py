@@ -8,14 +8,15 @@ import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.zoo.conftest import ESPNET_NAME as NAME
 from tests.zoo.conftest import ESPNET_PATH as PATH
-from tests.zoo.conftest import with_member
-from zoo import cache, manager
+from tests.zoo.conftest import Runs, with_member
+from zoo import cache, manager, pickles
 from zoo.errors import ModelError
 from zoo.local_hub import Behaviour
 from zoo.manager import Options
@@ -156,6 +157,22 @@ def test_a_checkpoint_that_runs_code_is_refused_and_not_run(known, packs, tmp_pa
         with pytest.raises(ModelError, match=r"hostile\.pth of .* cannot be read as tensors alone: .*mkdir"):
             manager.pull(NAME, options)
     assert manager.find(NAME) is None
+    assert not Path("was-run").exists()
+
+
+def test_checkpoints_of_older_torch(tmp_path, asr):
+    """Until 1.5 torch wrote no zip; most archives at Zenodo are of that time."""
+    import torch
+
+    right, hostile = tmp_path / "right.pth", tmp_path / "hostile.pth"
+    torch.save(torch.load(asr / "exp/asr/valid.acc.best.pth"), right, _use_new_zipfile_serialization=False)
+    assert not zipfile.is_zipfile(right)
+    pickles.check_tensors(right, "mine")
+    torch.save({"w": Runs()}, hostile, _use_new_zipfile_serialization=False)
+    (tmp_path / "noise.pth").write_bytes(b"noise")
+    for path in (hostile, tmp_path / "noise.pth"):
+        with pytest.raises(ModelError, match=rf"{path.name} of mine cannot be read as tensors alone"):
+            pickles.check_tensors(path, "mine")
     assert not Path("was-run").exists()
 
 
