@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "normalize_conf": {},
     },
 }
-STEPS = {"debug": 800, "v3.1": 240, "v4": 240, "transformer": 240, "conformer": 240}
+STEPS = {"debug": 800, "v3.1": 240, "v4": 240, "transformer": 420, "conformer": 240}
 
 
 def folder(kind: str = "debug") -> Path:

@@ -1,0 +1,141 @@
+"""The second family through the whole chain by its commands: pull, train, publish, classify, route, transcribe, evaluate."""
+
+import json
+
+import pytest
+
+import boli
+import router
+from adapters.store import Store
+from tests import toy, toy_owsm
+from tests.training.conftest import LANGUAGES, write_manifest, write_wav
+from zoo.errors import AdapterError
+
+MODEL = "owsm-toy"
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """A home with the trained debug model under a name of its own, manifests, adapters for hi and te, a classifier."""
+    root = tmp_path_factory.mktemp("owsm-chain")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("BOLI_HOME", str(root / "home"))
+    patch.chdir(toy_owsm.ROOT)
+    made = {
+        "hi": write_manifest(root / "hi.jsonl", ("hi",), 60, 1),
+        "te": write_manifest(root / "te.jsonl", ("te",), 60, 2),
+        "mixed": write_manifest(root / "mixed.jsonl", LANGUAGES, 160, 3),
+        "held": write_manifest(root / "held.jsonl", LANGUAGES, 40, 4),
+    }
+    run(f"zoo pull {MODEL} --from {toy_owsm.folder()}")
+    common = f"run.root={root / 'runs'} base.name={MODEL}"
+    for language in ("hi", "te"):
+        run(
+            f"train adapter training/recipes/debug/adapter.yaml {common} data.train=[{made[language]}] data.valid=[] "
+            f"fit.steps=70 adapter.targets=[all] fit.learning_rate=1e-2 publish.store={root / 'store'}"
+        )
+    run(
+        f"train classifier training/recipes/debug/classifier.yaml {common} data.train=[{made['mixed']}] "
+        f"data.valid=[{made['held']}] data.test=[{made['held']}] head.heads=[linear] head.epochs=8 "
+        f"export={root / 'store' / 'classifier'}"
+    )
+    yield root, made
+    patch.undo()
+
+
+def run(command: str) -> None:
+    assert boli.main(command.split()) == 0, command
+
+
+def test_adapters_are_published_with_what_they_belong_to(chain):
+    root, _ = chain
+    stored = Store(root / "store").find(base=MODEL)
+    assert {each.key.language for each in stored} == {"hi", "te"}
+    for each in stored:
+        assert each.record.context == "dynamic"
+        assert each.record.base_sha256
+        assert each.record.tokenizer_sha256
+        assert each.record.lowest_adapted_layer == 0
+
+
+def test_it_hears_routes_and_transcribes(chain):
+    root, _ = chain
+    routed = router.load(MODEL, root / "store", context="dynamic")
+    clips = toy.clips(24, ("hi", "te"), seed=31)
+    found = list(routed.transcribe([u.audio for u, _, _ in clips]))
+    assert sum(t.language == language for t, (_, _, language) in zip(found, clips, strict=True)) >= 20
+    alone = routed.sharing(fleet={})
+    plain = list(alone.transcribe([u.audio for u, _, _ in clips]))
+
+    def right(texts) -> int:
+        return sum(t.text == text for t, (_, text, _) in zip(texts, clips, strict=True))
+
+    assert right(found) > right(plain)
+    assert all(t.segments[0].weights == {f"{MODEL}:{t.language}": 1.0} or t.segments[0].weights for t in found)
+    soft = routed.transcribe(clips[0][0].audio, policy="soft", beam_size=3)
+    assert soft.text
+    one_by_one = [routed.transcribe(u.audio).text for u, _, _ in clips[:6]]
+    assert one_by_one == [t.text for t in found[:6]]
+    logits = routed.transcribe(clips[0][0].audio, policy="soft", ensemble="logits")
+    assert logits.language in LANGUAGES
+
+
+def test_ctc_joins_from_the_command_line(chain, capsys):
+    root, _ = chain
+    clip, text, language = next(c for c in toy.clips(9, ("hi",), seed=32) if c[0].duration_s < 0.9)
+    write_wav(root / "clip.wav", clip.audio)
+    start = f"transcribe {root / 'clip.wav'} --model {MODEL} --store {root / 'store'} --context dynamic --language hi"
+    run(f"{start} --ctc-weight 1")
+    assert capsys.readouterr().out.strip().endswith(text)
+    run(f"{start} --ctc-weight 0.3 --beam-size 3 --format json")
+    assert json.loads(capsys.readouterr().out)["language"] == language
+    assert boli.main(f"{start} --ctc-weight 0.3 --timestamps segment".split()) == 1
+    assert "CTC cannot predict timestamps" in capsys.readouterr().err
+
+
+def test_it_is_evaluated(chain, capsys):
+    root, made = chain
+    out = root / "adapters.json"
+    run(
+        f"evaluate adapters -m {made['held']} --model {MODEL} --store {root / 'store'} --context dynamic --bootstrap 20 --json {out}"
+    )
+    found = json.loads(out.read_text())["measurements"]
+    cers = {
+        (m["system"], m["language"]): m["value"] for m in found if (m["measure"], m["normaliser"]) == ("cer", "raw")
+    }
+    assert cers["adapter", "te"] < cers["base", "te"]
+    out = root / "routing.json"
+    run(
+        f"evaluate routing -m {made['held']} --model {MODEL} --store {root / 'store'} --context dynamic "
+        f"--policies hard,soft --latency-clips 2 --bootstrap 20 --json {out}"
+    )
+    assert json.loads(out.read_text())["confusion"]["routed hard"]
+    capsys.readouterr()
+
+
+def test_adapters_of_one_base_are_refused_by_another(chain, toy_base, tmp_path):
+    """Whisper's on OWSM and OWSM's on Whisper; and OWSM's on other weights of the same shape and name."""
+    from adapters.bank import Bank
+    from adapters.peft_files import read_weights
+    from adapters.proof import prove
+    from router.fleet import choose
+    from zoo.owsm_family import family
+
+    root, _ = chain
+    store = Store(root / "store")
+    of_owsm = store.weights(next(iter(store.find(base=MODEL))))
+    of_whisper = read_weights(toy.trained_adapter("hi", 8, ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")))
+    folder = toy_owsm.folder()
+    base = family.load(folder, family.card(folder, MODEL), context="dynamic")
+    with pytest.raises(AdapterError, match="q_proj"):
+        Bank(base).load("hi", of_whisper)
+    with pytest.raises(AdapterError, match="linear_|w_1|channel"):
+        Bank(toy_base).load("hi", of_owsm)
+    from zoo import debug_owsm
+
+    debug_owsm.build(tmp_path / "other")
+    other = family.load(tmp_path / "other", family.card(tmp_path / "other", MODEL), context="dynamic")
+    with pytest.raises(AdapterError, match="was trained on other weights"):
+        choose(store, other)
+    fresh = family.load(folder, family.card(folder, MODEL), context="dynamic")
+    assert prove(fresh, of_owsm).logit_change > 0.01
