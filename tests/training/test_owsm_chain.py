@@ -129,7 +129,7 @@ def test_adapters_of_one_base_are_refused_by_another(chain, toy_base, tmp_path):
     base = family.load(folder, family.card(folder, MODEL), context="dynamic")
     with pytest.raises(AdapterError, match="q_proj"):
         Bank(base).load("hi", of_whisper)
-    with pytest.raises(AdapterError, match="linear_|w_1|channel"):
+    with pytest.raises(AdapterError, match=r"linear_|w_1|channel"):
         Bank(toy_base).load("hi", of_owsm)
     from zoo import debug_owsm
 
