@@ -315,9 +315,8 @@ def main(
         if pulls:
             from zoo import reliability
 
-            parts[f"python -m zoo.reliability --kills {pulls} --seed {seed}"] = _pulls(
-                reliability.run(pulls, seed, Path(home, "zoo"))
-            )
+            report = reliability.run(pulls, seed, Path(home, "zoo"))
+            parts[f"python -m zoo.reliability --kills {pulls} --seed {seed}"] = report.rows()
     for command, rows in parts.items():
         print(f"$ {command}\n{_text(rows)}\n")
     if docs is not None:
@@ -328,18 +327,6 @@ def main(
     if wrong:
         print(f"wrong: {', '.join(wrong)}", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _pulls(report) -> Rows:
-    return {
-        "processes killed": report.kills,
-        "of these under way": report.killed_under_way,
-        **{f"rounds that left {what}": number for what, number in sorted(report.left.items())},
-        "requests that went on within a file": report.resumed,
-        "corrupt caches": report.corrupt,
-        "errors": len(report.errors),
-        "seconds": round(report.seconds, 1),
-    }
 
 
 def write(docs: Path, parts: dict[str, Rows]) -> None:

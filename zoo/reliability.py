@@ -56,6 +56,17 @@ class Report:
     errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    def rows(self) -> dict[str, str | int | float]:
+        return {
+            "processes killed": self.kills,
+            "of these under way": self.killed_under_way,
+            **{f"rounds that left {what}": n for what, n in sorted(self.left.items())},
+            "requests that went on within a file": self.resumed,
+            "corrupt caches": self.corrupt,
+            "errors": len(self.errors),
+            "seconds": round(self.seconds, 1),
+        }
+
 
 def files(seed: int) -> dict[str, bytes]:
     """File name -> content of a model that the whisper family knows; its weights are noise."""
@@ -254,16 +265,7 @@ def main(
     """Kill pulls at random moments and count corrupt caches."""
     with tempfile.TemporaryDirectory() as home:
         report = run(kills, seed, Path(home))
-    rows = {
-        "processes killed": report.kills,
-        "of these under way": report.killed_under_way,
-        **{f"rounds that left {what}": n for what, n in sorted(report.left.items())},
-        "requests that went on within a file": report.resumed,
-        "corrupt caches": report.corrupt,
-        "errors": len(report.errors),
-        "seconds": round(report.seconds, 1),
-    }
-    for label, value in rows.items():
+    for label, value in report.rows().items():
         print(f"{label:<40}{value:>8}")
     for error in report.errors[:20]:
         print(error, file=sys.stderr)
