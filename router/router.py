@@ -70,7 +70,7 @@ class Router:
         self.fleet = dict(fleet)
         self._by_name.update({stored.name: stored for stored in fleet.values()})
         self.adapters = {language: stored.name for language, stored in fleet.items()}
-        self._lowest = {stored.name: stored.record.lowest_adapted_layer for stored in fleet.values()}
+        self.lowest_layers = {stored.name: stored.record.lowest_adapted_layer for stored in fleet.values()}
 
     def _listen_with(self, classifier: Classifier | None) -> None:
         self.classifier = classifier
@@ -229,7 +229,7 @@ class Router:
                 self.bank,
                 self.classifier,
                 self.adapters,
-                self._lowest,
+                self.lowest_layers,
                 [utterances[j] for j in group],
                 options,
                 clock,

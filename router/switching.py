@@ -92,13 +92,15 @@ def run(
             )  # fmt: skip
         return parts
     wanted = [(i, spoken) for i in switched for spoken in heard[i]]
-    passed = _segments(
-        base, bank, adapters, lowest_layers, listened, utterances, wanted, options, clock, previous, smoothing
+    passed = write_segments(
+        base, bank, adapters, lowest_layers, utterances, wanted, options, clock, previous, smoothing.context_s
     )
     per_frame = frame_samples(base)
     for (i, spoken), result in zip(wanted, passed, strict=True):
+        assert listened.frames is not None  # or nothing would have been found
+        own = replace(result, frames=listened.frames[i][spoken.start : spoken.end])
         end = min(spoken.end * per_frame, len(utterances[i].audio))
-        parts[i].append(Part(spoken.start * per_frame / SAMPLE_RATE, end / SAMPLE_RATE, result))
+        parts[i].append(Part(spoken.start * per_frame / SAMPLE_RATE, end / SAMPLE_RATE, own))
     return parts
 
 
@@ -178,11 +180,20 @@ def _decided(span: Span, rows: np.ndarray, languages: Sequence[str], options: Tr
     return Spoken(span.start, span.end, row, decide(row, options))
 
 
-def _segments(
-    base, bank, adapters, lowest_layers, listened, utterances, wanted, options, clock, previous, smoothing
+def write_segments(
+    base,
+    bank: Bank,
+    adapters: dict[str, str],
+    lowest_layers: dict[str, int],
+    utterances: Sequence[Utterance],
+    wanted: Sequence[tuple[int, Spoken]],
+    options: TranscribeOptions,
+    clock: Clock,
+    previous: str = "",
+    context_s: float = 0.0,
 ) -> list[Passed]:
-    """Each (chunk, stretch) of `wanted` for itself, batched by equal shape."""
-    context = round(smoothing.context_s * base.frame_rate)
+    """What is said in each (position in `utterances`, stretch) of `wanted`, each for itself, batched by equal shape."""
+    context = round(context_s * base.frame_rate)
     shaped = [
         stretch(base, utterances[i].audio, spoken.start, spoken.end, context, utterances[i].id) for i, spoken in wanted
     ]
@@ -200,24 +211,22 @@ def _segments(
             base, bank, adapters, lowest_layers, Listened(features, features, features, rows), decisions, options,
             clock, shaped[members[0]].kept / base.frame_rate, previous, stretches=[shaped[k] for k in members],
         )  # fmt: skip
-        return [_own(passed, k) for passed, k in zip(found, members, strict=True)]
-
-    def _own(passed: Passed, k: int) -> Passed:
-        """With the classifier's frames of the stretch, and times that count from its own start."""
-        i, spoken = wanted[k]
-        shift = shaped[k].left / base.frame_rate
-        pieces = tuple(
-            replace(piece, start_s=max(0.0, piece.start_s - shift), end_s=max(0.0, piece.end_s - shift))
-            for piece in passed.hypothesis.pieces
-        )
-        frames = listened.frames[i][spoken.start : spoken.end]
-        return replace(passed, hypothesis=replace(passed.hypothesis, pieces=pieces), frames=frames)
+        return [_from_own_start(p, shaped[k].left / base.frame_rate) for p, k in zip(found, members, strict=True)]
 
     for members in by_shape.values():
         for first in range(0, len(members), options.batch_size):
             batch = members[first : first + options.batch_size]
             results.update(zip(batch, fitting(batch, work), strict=True))
     return [results[k] for k in range(len(wanted))]
+
+
+def _from_own_start(passed: Passed, context_s: float) -> Passed:
+    """Timestamps that the model wrote count from the context's start; here from the stretch's own."""
+    pieces = tuple(
+        replace(piece, start_s=max(0.0, piece.start_s - context_s), end_s=max(0.0, piece.end_s - context_s))
+        for piece in passed.hypothesis.pieces
+    )
+    return replace(passed, hypothesis=replace(passed.hypothesis, pieces=pieces))
 
 
 def _by_frame(

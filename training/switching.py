@@ -5,7 +5,7 @@ tried on what was heard. The classifier's weights are not touched; its config ge
 were chosen. Clips of a test set are refused.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -36,12 +36,14 @@ TOLERANCE_S = 0.5  # of the offline F1 that is maximised
 ALARMS = 2.0  # false alarms a minute that the causal decision may give
 SHOWN_WRONGLY = 0.02  # share of clips in one language in which switching may be on by itself
 
+CONTEXTS_S = (0.0, 0.1, 0.2)
+CONTEXT_CLIPS = 40  # whose segments are written with each context
 COSTS = (0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
 SHORTEST_S = (0.2, 0.3, 0.45, 0.6)
 FLOORS = (-3.0, -6.0)
 WINDOWS_S = (1.0, 2.0)
-LOOK_AHEAD_S = (0.0, 0.1, 0.2, 0.3)
-THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
+LOOK_AHEAD_S = (0.0, 0.1, 0.2)
+THRESHOLDS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ def choose(
     say(f"{len(switched)} clips that switch, {len(clips) - len(switched)} that do not")
     offline, measured = _offline(router, clips, switched)
     say(f"offline: {measured['offline']}")
-    causal, measured["causal"] = _causal(router, clips, alarms, say)
+    context_s, measured["context"] = _context(router, clips, switched)
+    offline = replace(offline, context_s=context_s)
+    say(f"context: {measured['context']}")
+    causal, measured["causal"] = _causal(router, clips, alarms, offline.floor, say)
     say(f"causal: {measured['causal']}")
     return Chosen(offline, causal, measured)
 
@@ -147,7 +152,47 @@ def _heard_whole(router: "Router", clips: Clips) -> dict[int, np.ndarray]:
     return dict(sorted(heard.items()))
 
 
-def _causal(router: "Router", clips: Clips, alarms: float, say: Callable[[str], None]) -> tuple[Causal, dict[str, Any]]:
+def _context(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[float, dict[str, float] | None]:
+    """The audio beyond its own with which a segment has the fewest wrong characters, cut at the reference's switches in
+    the reference's languages; unchanged where no clip's words are known."""
+    from router.passes import Clock
+    from router.policies import Decision
+    from router.seams import frame_samples
+    from router.switching import Spoken, write_segments
+    from training.evaluation.codeswitching_runs import cuts_of, scorable_clip
+    from training.evaluation.metrics import align, summarise
+    from training.evaluation.normalisers import normaliser
+    from zoo.speech import Utterance
+
+    members = [i for i in switched if scorable_clip(router, clips.records[i])]
+    if not members:
+        return router.smoothing.context_s, None
+    members = [members[k] for k in np.unique(np.linspace(0, len(members) - 1, CONTEXT_CLIPS).astype(int))]
+    per_frame = frame_samples(router.base)
+    utterances = [Utterance(clips.audio(i)) for i in members]
+    wanted, texts = [], []
+    for k, utterance in enumerate(utterances):
+        frames = -(-len(utterance.audio) // per_frame)
+        for segment, (start, end) in cuts_of(clips.records[members[k]], len(utterance.audio)):
+            last = frames if end == len(utterance.audio) else round(end / per_frame)
+            told = Decision(segment.lang, {segment.lang: 1.0}, "told")
+            wanted.append((k, Spoken(round(start / per_frame), last, {segment.lang: 1.0}, told)))
+            texts.append(segment.text)
+    rates: dict[float, float] = {}
+    for context_s in CONTEXTS_S:
+        passed = write_segments(
+            router.base, router.bank, router.adapters, router.lowest_layers, utterances, wanted, router.options,
+            Clock(router.base.device), "", context_s,
+        )  # fmt: skip
+        alignment = align(texts, [p.hypothesis.text for p in passed], ["mul"] * len(texts), normaliser("indic"))
+        rates[context_s] = summarise(alignment, bootstrap=0).cer.value or 0.0
+    best = min(CONTEXTS_S, key=lambda context_s: rates[context_s])
+    return best, {f"{context_s:g} s": round(rate, 4) for context_s, rate in rates.items()}
+
+
+def _causal(
+    router: "Router", clips: Clips, alarms: float, floor: float, say: Callable[[str], None]
+) -> tuple[Causal, dict[str, Any]]:
     """The most switches noticed within a second, at no more than so many false alarms a minute; among equals the smaller
     median delay. Where no parameters keep the limit, those with the fewest false alarms per switch noticed."""
     spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}
@@ -156,7 +201,7 @@ def _causal(router: "Router", clips: Clips, alarms: float, say: Callable[[str], 
     failing: list[tuple[tuple[float, float], Causal, Tally]] = []
     for window_s in WINDOWS_S:
         kept: dict[int, dict[int, np.ndarray]] = {}
-        for look_ahead_s, floor, threshold in product(LOOK_AHEAD_S, FLOORS, THRESHOLDS):
+        for look_ahead_s, threshold in product(LOOK_AHEAD_S, THRESHOLDS):
             options = replace(
                 router.causal, window_s=window_s, look_ahead_s=look_ahead_s, floor=floor, threshold=threshold
             )
@@ -197,16 +242,17 @@ def _followed(router: "Router", clips: Clips, i: int, options: Causal, kept: dic
     return follower.feed(clips.audio(i))
 
 
-def keep(folder: Path, chosen: Chosen, manifests: Sequence[Path], clips: Clips) -> Path:
-    """Write the parameters into the classifier's config; its weights stay. Raises ModelError where there is none."""
-    from zoo.checksum import sha256
+def keep(folder: Path, chosen: Chosen, manifests: Mapping[str, str], clips: Clips) -> Path:
+    """Write the parameters into the classifier's config; its weights stay. Raises ModelError where there is none.
 
+    manifests: name -> sha256.
+    """
     classifier = TapClassifier.load(folder)
     switching = {
         "offline": asdict(chosen.offline),
         "causal": asdict(chosen.causal),
         "chosen_on": {
-            "manifests": {path.name: sha256(path) for path in manifests},
+            "manifests": dict(manifests),
             "clips": len(clips),
             "measured": chosen.measured,
         },

@@ -59,7 +59,7 @@ def test_every_policy_batched_equals_one_by_one(toy_router, policy):
 def test_an_adapter_below_the_tap_still_equals_the_forced_path(toy_router):
     """The routed way continues from the tap or from the lowest adapted layer; the forced way encodes once under the
     mixture. Both are the same function."""
-    assert min(toy_router._lowest.values()) < TAP
+    assert min(toy_router.lowest_layers.values()) < TAP
     for utterance, _, _ in clips(8, ("hi", "te"), seed=61):
         routed = toy_router.transcribe(utterance.audio)
         if routed.language in toy_router.adapters:

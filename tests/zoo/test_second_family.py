@@ -149,7 +149,7 @@ def test_the_router_transcribes_with_it(base):
     for i, language in enumerate(("hi", "te")):
         router.bank.load(language, adapter(base, i))
         router.adapters[language] = language
-        router._lowest[language] = 0
+        router.lowest_layers[language] = 0
     clips = utterances(0.5, 2.3, 0.7, 1.4)
     together = list(router.transcribe([u.audio for u in clips]))
     assert [t.text for t in together] == [router.transcribe(u.audio).text for u in clips]

@@ -13,7 +13,6 @@ from training.commands.options import (
     Device,
     Dtype,
     Languages,
-    Manifests,
     Model,
     Output,
     Rank,
@@ -27,9 +26,26 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from training.clips import Clips
 
+LONGEST_S = 4 * 3600.0
+
+OptionalManifests = Annotated[
+    list[Path] | None,
+    typer.Option("--manifest", "-m", help="JSON lines of clips, those that switch with `segments`; may be repeated."),
+]
+Corpus = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that `python -m training.data.embedded --out` made: its recordings of people are concatenated, and "
+        "its own switched clips taken."
+    ),
+]
+ClipsAKind = Annotated[int, typer.Option(help="--corpus: concatenations of each kind.")]
+
 
 def codeswitch(
-    manifest: Manifests,
+    manifest: OptionalManifests = None,
+    corpus: Corpus = None,
+    clips_a_kind: ClipsAKind = 40,
     subset: Subset = None,
     policies: Annotated[str, typer.Option(help="Of hard, soft, threshold, hierarchical.")] = "hard,soft",
     model: Model = "boli-embedded",
@@ -69,7 +85,7 @@ def codeswitch(
     wanted = policies.split(",")
     if unknown := [policy for policy in wanted if policy not in POLICIES]:
         raise RoutingError(f"Policy {unknown[0]!r} is unknown", valid=", ".join(POLICIES))
-    clips = switched_clips(manifest, subset, languages, limit)
+    manifests, clips = switched_clips(manifest, corpus, "test", clips_a_kind, subset, languages, limit)
     loaded = routers.load(
         model, store, classifier, variant=variant, rank=rank, device=device, dtype=dtype, context=context,
         batch_size=batch_size, beam_size=beam_size,
@@ -81,42 +97,59 @@ def codeswitch(
     if tables is not None:
         report.write_tables(tables, found)
     if json is not None:
-        typer.echo(f"written: {report.write_json(json, found, loaded, manifest, worst)}")
+        typer.echo(f"written: {report.write_json(json, found, loaded, manifests, worst)}")
     if pictures is not None or page is not None:
         folder = pictures or Path(page).with_suffix("")
         drawn = draw(folder, found, worst)
         typer.echo(f"written: {len(drawn)} pictures in {folder}")
         if page is not None:
-            typer.echo(f"written: {write_page(page, found, loaded, manifest, drawn, worst)}")
+            typer.echo(f"written: {write_page(page, found, loaded, manifests, drawn, corpus)}")
 
 
-def switched_clips(manifests: list[Path], subset: str | None, languages: str | None, limit: int) -> "Clips":
-    """The clips of all manifests, decoded; languages: only clips in which nothing else is spoken."""
+def switched_clips(
+    manifests: list[Path] | None,
+    corpus: Path | None,
+    split: str,
+    clips_a_kind: int,
+    subset: str | None = None,
+    languages: str | None = None,
+    limit: int = 0,
+) -> "tuple[dict[str, str], Clips]":
+    """Name -> sha256 of each manifest, and all their clips, decoded.
+
+    corpus: its recordings of a split are concatenated, and its own switched clips taken; languages: only clips in which
+    nothing else is spoken. Raises DataError where nothing is left.
+    """
+    import tempfile
+
     from training.clips import describe_skipped, load_clips
     from training.data.manifest import read_manifest
     from training.evaluation.codeswitching_runs import kind_of
+    from training.evaluation.codeswitching_sets import sets_of
     from training.recipe import DataOptions
     from training.validation import spread
+    from zoo.checksum import sha256
     from zoo.errors import DataError
 
-    records, sources = [], []
-    for path in manifests:
-        found = read_manifest(path, subset=subset)
-        records += found
-        sources += [path.stem] * len(found)
-    if languages:
-        wanted = set(languages.split(","))
-        kept = [k for k, record in enumerate(records) if set(record.languages) <= wanted]
-        if not kept:
-            raise DataError(
-                f"No clip speaks only {languages}",
-                valid=", ".join(sorted({tag for r in records for tag in r.languages})),
-            )
-        records, sources = [records[k] for k in kept], [sources[k] for k in kept]
-    chosen = spread(limit, [kind_of(record) for record in records])
-    clips = load_clips(
-        [records[k] for k in chosen], DataOptions(max_duration_s=4 * 3600.0), [sources[k] for k in chosen]
-    )
+    if not manifests and corpus is None:
+        raise DataError("There is nothing to hear", valid="--manifest FILE, or --corpus FOLDER")
+    with tempfile.TemporaryDirectory() as scratch:
+        made = sets_of(corpus, split, Path(scratch), clips_a_kind, 0) if corpus is not None else []
+        paths = [*(manifests or ()), *made]
+        found = [(record, path.stem) for path in made for record in read_manifest(path)]
+        found += [(record, path.stem) for path in manifests or () for record in read_manifest(path, subset=subset)]
+        if languages:
+            wanted = set(languages.split(","))
+            spoken = sorted({tag for record, _ in found for tag in record.languages})
+            found = [(record, name) for record, name in found if set(record.languages) <= wanted]
+            if not found:
+                raise DataError(f"No clip speaks only {languages}", valid=", ".join(spoken))
+        if limit:
+            kinds = [f"{name} {kind_of(record)}" for record, name in found]
+            found = [found[k] for k in spread(limit, kinds)]
+        records, sources = [record for record, _ in found], [name for _, name in found]
+        clips = load_clips(records, DataOptions(max_duration_s=LONGEST_S), sources)
+        hashes = {path.parent.name if path.name == "manifest.jsonl" else path.name: sha256(path) for path in paths}
     if clips.skipped:
         typer.echo(describe_skipped(clips), err=True)
-    return clips
+    return hashes, clips

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from training.commands.options import Batch, Context, Device, Manifests, Model
+from training.commands.codeswitch import ClipsAKind, Corpus, OptionalManifests, switched_clips
+from training.commands.options import Batch, Context, Device, Model
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train adapters, classifiers and base models from recipes."
@@ -59,8 +60,10 @@ def base(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None
 
 @app.command()
 def switching(
-    manifest: Manifests,
     classifier: Annotated[Path, typer.Option(help="Folder of the classifier whose config gets the parameters.")],
+    manifest: OptionalManifests = None,
+    corpus: Corpus = None,
+    clips_a_kind: ClipsAKind = 30,
     model: Model = "boli-embedded",
     alarms: Annotated[float, typer.Option(help="False alarms a minute that the causal decision may give.")] = 2.0,
     limit: Annotated[int, typer.Option(help="At most so many clips of each kind; 0: all.")] = 0,
@@ -71,13 +74,12 @@ def switching(
     """How readily a change of language is believed, offline and causally, chosen on validation clips that change
     language and others that do not (`boli data codeswitch`). Clips of a test set are refused."""
     import router
-    from training.commands.codeswitch import switched_clips
     from training.switching import choose, keep
 
-    clips = switched_clips(manifest, None, None, limit)
+    manifests, clips = switched_clips(manifest, corpus, "dev", clips_a_kind, limit=limit)
     loaded = router.load(model, None, classifier, device=device, context=context, batch_size=batch_size)
     chosen = choose(loaded, clips, alarms, lambda line: typer.echo(line, err=True))
-    keep(classifier, chosen, manifest, clips)
+    keep(classifier, chosen, manifests, clips)
     typer.echo(f"offline {chosen.offline}")
     typer.echo(f"causal {chosen.causal}")
     typer.echo(str(classifier))

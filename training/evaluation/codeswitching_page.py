@@ -1,6 +1,6 @@
 """docs/codeswitching.md: what `boli evaluate codeswitch` found, as a page for people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,16 +40,18 @@ def write_page(
     path: Path,
     report: CodeSwitchReport,
     router: "Router",
-    manifests: Sequence[Path],
+    manifests: Mapping[str, str],
     drawn: Sequence[tuple[str, Path]],
-    most: int,
+    corpus: Path | None = None,
 ) -> Path:
-    """drawn: (title, picture); they are linked relative to the page."""
+    """drawn: (title, picture), the delays first, then one for each of the worst clips; they are linked relative to the
+    page. corpus: where the clips are from, if they were made of one."""
     from training.evaluation.switches import spoken_switches
 
     config = getattr(router.classifier, "config", None)
-    command = " ".join(["boli evaluate codeswitch", *(f"-m {Path(m).name}" for m in manifests), f"--page {path.name}"])
-    chosen = config.switching.get("chosen_on") if config else None
+    inputs = ["--corpus CORPUS"] if corpus is not None else [f"--manifest {name}" for name in manifests]
+    command = " ".join(["boli evaluate codeswitch", *inputs, f"--page docs/{path.name}"])
+    chosen = ", ".join(config.switching.get("chosen_on", {}).get("manifests", ())) if config else ""
     lines = [
         ABOUT.format(
             command=command,
@@ -67,11 +69,14 @@ def write_page(
             look=router.causal.look_ahead_s,
         ),
         f"Parameters: offline {_values(vars(router.smoothing))}; causal {_values(vars(router.causal))}. "
-        + (f"Chosen on {chosen}." if chosen else "They are the defaults: none were chosen for this classifier."),
+        + (
+            f"Chosen on {chosen}."
+            if chosen
+            else "They are the defaults; `boli train switching` chooses them for a classifier."
+        ),
         "",
     ]
-    pictures = {title: picture for title, picture in drawn}
-    for title, (columns, rows) in sections(report, most):
+    for title, (columns, rows) in sections(report, len(drawn) - 1):
         if not rows:
             continue
         lines += [f"## {title}", "", *markdown(columns, rows), ""]
@@ -79,7 +84,7 @@ def write_page(
             lines += [_image(path, *drawn[0]), ""]
         if title.startswith("Words"):
             lines += [*notes(report), ""]
-    lines += [f"{title}\n\n{_image(path, title, picture)}\n" for title, picture in list(pictures.items())[1:]]
+    lines += [f"{title}\n\n{_image(path, title, picture)}\n" for title, picture in drawn[1:]]
     with written_whole(path) as temporary:
         temporary.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return path

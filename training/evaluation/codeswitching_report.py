@@ -1,7 +1,7 @@
 """What `boli evaluate codeswitch` prints, writes and draws."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,15 +183,17 @@ def _rich(title: str, columns: Sequence[str], rows: Rows) -> "Table":
     return table
 
 
-def write_json(path: Path, report: CodeSwitchReport, router: "Router", manifests: Sequence[Path], most: int) -> Path:
+def write_json(path: Path, report: CodeSwitchReport, router: "Router", manifests: Mapping[str, str], most: int) -> Path:
     """The score file: measurements, provenance, parameters of the decisions, the curve, the worst clips."""
     from training.evaluation.provenance import provenance, sizes
 
     columns, rows = worst_rows(report, worst(report, most))
+    about = provenance(router, report.clips, [])
+    about["test_set"]["manifests"] = dict(manifests)
     return write_scores(
         path,
         report.measurements,
-        **provenance(router, report.clips, manifests),
+        **about,
         sizes=sizes(router),
         switching={"offline": vars(router.smoothing), "causal": vars(router.causal)},
         curve=report.curve,

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.clips import Clips
 from training.data.codeswitch import KINDS
-from training.data.manifest import Record
+from training.data.manifest import Record, Segment
 from training.evaluation.measurements import Measurement
 from training.evaluation.routing import writes
 from training.evaluation.switched_words import parts_of
@@ -90,15 +90,17 @@ def scorable_clip(router: "Router", record: Record) -> bool:
     return told and all(writes(router.base, segment.lang) for segment in record.segments)
 
 
-def pieces_of(i: int, clips: Clips) -> list[tuple[int, str, np.ndarray]]:
-    """(clip, language, audio) of its segments; cut half-way between two, so that they hold the clip's every sample."""
-    segments = sorted(clips.records[i].segments, key=lambda segment: segment.start)
-    audio = clips.audio(i)
+def cuts_of(record: Record, samples: int) -> list[tuple[Segment, tuple[int, int]]]:
+    """Each segment and the samples that are its: cut half-way between two, so that every sample is in one."""
+    segments = sorted(record.segments, key=lambda segment: segment.start)
     cuts = [round((a.end + b.start) / 2 * SAMPLE_RATE) for a, b in pairwise(segments)]
-    return [
-        (i, segment.lang, audio[start:end])
-        for segment, (start, end) in zip(segments, pairwise([0, *cuts, len(audio)]), strict=True)
-    ]
+    return list(zip(segments, pairwise([0, *cuts, samples]), strict=True))
+
+
+def pieces_of(i: int, clips: Clips) -> list[tuple[int, str, np.ndarray]]:
+    """(clip, language, audio) of its segments."""
+    audio = clips.audio(i)
+    return [(i, segment.lang, audio[start:end]) for segment, (start, end) in cuts_of(clips.records[i], len(audio))]
 
 
 def whole(router: "Router", clips: Clips, positions: Sequence[int], name: str, policy: str, **options: Any) -> Run:

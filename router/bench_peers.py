@@ -1,0 +1,155 @@
+"""`boli bench router`: what people use today, on the same weights and clips.
+
+Each peer is given the right language and adapter. It runs at its own context (30 s), and at ours where it can: a
+transformers model whose positions are cut to the clip's grid, CTranslate2 with features of the grid's length.
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from router.bench_clips import BenchClip
+from router.bench_models import Prepared
+
+WINDOW_S = 30
+
+
+def grid_s(clips: list[BenchClip], padded: bool) -> int:
+    """Seconds that these clips are padded to: Whisper's window, or the next whole second of the longest."""
+    return WINDOW_S if padded else math.ceil(max(clip.duration_s for clip in clips))
+
+
+class TransformersPeft:
+    """transformers with PEFT's layers: the pipeline under `set_adapter`, or `generate` under `adapter_names`."""
+
+    def __init__(self, prepared: Prepared, device: str = "cpu"):
+        import torch
+        from peft import PeftModel
+        from transformers import WhisperForConditionalGeneration, WhisperTokenizer
+        from transformers import logging as transformers_logging
+
+        from zoo.progress import quiet_bars
+
+        transformers_logging.set_verbosity_error()
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        with quiet_bars():
+            module = WhisperForConditionalGeneration.from_pretrained(
+                str(prepared.base), local_files_only=True, dtype=torch.float32
+            )
+        self.tokenizer = WhisperTokenizer.from_pretrained(str(prepared.base), local_files_only=True)
+        self.tokenizer.pad_token_id = prepared.end  # the pipeline batches nothing without one
+        names = list(prepared.peft)
+        self.model = PeftModel.from_pretrained(module, prepared.peft[names[0]], adapter_name=names[0])
+        for name in names[1:]:
+            self.model.load_adapter(prepared.peft[name], adapter_name=name)
+        self.module = module.to(device).eval()
+        self.model.eval().requires_grad_(False)
+        self.device = device
+        self.bins = module.config.num_mel_bins
+        self._extractors: dict[int, object] = {}
+
+    @contextmanager
+    def context(self, seconds: int) -> Iterator[None]:
+        """Inside this block the model takes clips of `seconds`, as a tutorial would make it: positions cut off."""
+        from torch import nn
+
+        encoder, config = self.module.model.encoder, self.module.config
+        whole, most = encoder.embed_positions, config.max_source_positions
+        if seconds != WINDOW_S:
+            encoder.embed_positions = nn.Embedding.from_pretrained(whole.weight[: 50 * seconds])
+            encoder.max_source_positions = config.max_source_positions = 50 * seconds
+        try:
+            yield
+        finally:
+            encoder.embed_positions = whole
+            encoder.max_source_positions = config.max_source_positions = most
+
+    def extractor(self, seconds: int):
+        from transformers import WhisperFeatureExtractor
+
+        if seconds not in self._extractors:
+            self._extractors[seconds] = WhisperFeatureExtractor(feature_size=self.bins, chunk_length=seconds)
+        return self._extractors[seconds]
+
+    def pipeline(self, clips: list[BenchClip], padded: bool) -> None:
+        """Clips of one language after the other, each under its adapter, those of one language as a batch."""
+        from transformers import pipeline
+
+        seconds = grid_s(clips, padded)
+        with self.context(seconds):
+            pipe = pipeline(
+                "automatic-speech-recognition",
+                model=self.module,
+                tokenizer=self.tokenizer,
+                feature_extractor=self.extractor(seconds),
+                device=self.device,
+            )
+            for language in sorted({clip.language for clip in clips}):
+                self.model.set_adapter(language)
+                audios = [clip.utterance.audio for clip in clips if clip.language == language]
+                options = {"language": language, "task": "transcribe", "max_new_tokens": clips[0].tokens}
+                pipe(
+                    [{"raw": audio, "sampling_rate": 16_000} for audio in audios], batch_size=8, generate_kwargs=options
+                )
+
+    def adapter_names(self, clips: list[BenchClip], padded: bool) -> None:
+        """All clips in one `generate`, each row with its own adapter."""
+        import torch
+
+        seconds = grid_s(clips, padded)
+        with self.context(seconds), torch.no_grad():
+            features = self.extractor(seconds)(
+                [clip.utterance.audio for clip in clips], sampling_rate=16_000, return_tensors="pt"
+            )["input_features"]
+            tokens = self.model.generate(
+                input_features=features.to(self.device),
+                adapter_names=[clip.language for clip in clips],
+                language=[clip.language for clip in clips],
+                task="transcribe",
+                max_new_tokens=clips[0].tokens,
+            )
+            self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+
+
+class FasterWhisper:
+    """CTranslate2 on merged weights, one model a language. compute_type: `float32`, `int8`."""
+
+    def __init__(self, prepared: Prepared, compute_type: str):
+        import torch
+        from faster_whisper import WhisperModel
+
+        logging.getLogger("faster_whisper").setLevel(logging.ERROR)
+        self.models = {
+            language: WhisperModel(
+                str(folder), device="cpu", compute_type=compute_type, cpu_threads=torch.get_num_threads()
+            )
+            for language, folder in prepared.merged.items()
+        }
+        vocabulary = next(iter(self.models.values())).hf_tokenizer.get_vocab_size()
+        # A timestamp, too, would end the window early. CTranslate2 takes a vocabulary of less than 51,865 tokens for an
+        # English model, whose prompt has no language.
+        self.suppressed = list(range(prepared.end, vocabulary))
+
+    def one(self, clip: BenchClip, padded: bool) -> None:
+        segments, _ = self.models[clip.language].transcribe(
+            clip.utterance.audio,
+            language=clip.language,
+            beam_size=1,
+            temperature=0.0,
+            max_new_tokens=clip.tokens,
+            suppress_tokens=self.suppressed,
+            without_timestamps=True,
+            condition_on_previous_text=False,
+            compression_ratio_threshold=None,
+            log_prob_threshold=None,
+            no_speech_threshold=None,
+            chunk_length=grid_s([clip], padded),
+        )
+        written = sum(len(segment.tokens) for segment in segments)
+        if written != clip.tokens:
+            raise AssertionError(f"faster-whisper wrote {written} tokens for {clip.utterance.id}, not {clip.tokens}")
+
+    def batch(self, clips: list[BenchClip], padded: bool) -> None:
+        for clip in clips:
+            self.one(clip, padded)
