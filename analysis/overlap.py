@@ -110,16 +110,16 @@ def null_overlap(r: np.ndarray, s: np.ndarray, d: int) -> tuple[np.ndarray, np.n
     return r * s / d / least, np.sqrt(np.maximum(variance, 0)) / least
 
 
-def principal_cosines(one: "torch.Tensor", two: "torch.Tensor") -> "torch.Tensor":
-    """Cosines of the principal angles `[..., min(r, s)]`, descending, between the column spaces of orthonormal `[..., d, r]`
-    and `[..., d, s]` (Bjorck and Golub 1973)."""
+def cosines_of(products: "torch.Tensor") -> "torch.Tensor":
+    """Cosines of the principal angles `[..., min(r, s)]`, descending, from the products Q^T Q' `[..., r, s]` of
+    orthonormal bases (Bjorck and Golub 1973)."""
     import torch
 
-    return torch.linalg.svdvals(one.mT.double() @ two.double()).clamp(max=1.0)
+    return torch.linalg.svdvals(products).clamp(max=1.0)
 
 
 def null_largest_cosine(r: int, s: int, d: int, draws: int, seed: int) -> np.ndarray:
-    """Largest principal cosine of `draws` pairs of random subspaces of R^d, sorted; fp64 `[draws]`."""
+    """Largest principal cosine of `draws` pairs of random subspaces of R^d of dimensions r and s, sorted; fp64 `[draws]`."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)

@@ -10,20 +10,23 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.cache import Cache
 from analysis.deltas import Adapters, Compact, compact, layer_order, place, relative_depth
 from analysis.embedding import Layout, of_distances
-from analysis.overlap import SitePairs, all_pairs, normal_p, null_largest_cosine, null_overlap, principal_cosines
+from analysis.overlap import SitePairs, all_pairs, cosines_of, normal_p, null_largest_cosine, null_overlap
 from analysis.progress import steps
 from analysis.result import Provenance, Row
 
+if TYPE_CHECKING:
+    import torch
+
 KIND = "similarity-1"
 DETAILED = 64  # adapters up to which every pair and every layer of it is a row
-ANGLE_BUDGET = 3e9  # pairs * sites * rank^3 up to which every principal angle is computed: about 20 seconds
+ANGLE_BUDGET = 3e8  # pairs * sites * rank^3 up to which every principal angle is computed: about 15 seconds
 NULL_DRAWS = 400
 
 
@@ -66,8 +69,11 @@ class Similarity:
         return self._rows
 
 
-def similarity(adapters: Adapters, *, cache: Cache | None = None, seed: int = 0, progress: bool = False) -> Similarity:
-    """All pairs of `adapters` at their common sites. seed: of the layout and of the random subspaces.
+def similarity(
+    adapters: Adapters, *, cache: Cache | None = None, seed: int = 0, layout: bool = True, progress: bool = False
+) -> Similarity:
+    """All pairs of `adapters` at their common sites. seed: of the layout and of the random subspaces. layout: lay them out
+    in the plane, too (UMAP alone takes as long as 100 adapters).
 
     One adapter alone gives its own cosine of 1 and a note. Raises AdapterError where shapes differ.
     """
@@ -98,7 +104,8 @@ def similarity(adapters: Adapters, *, cache: Cache | None = None, seed: int = 0,
         z[side] /= np.sqrt(np.maximum(variance[side], 1e-30))
     angles, skipped = _angles(adapters, seed, progress)
     merges, order = _dendrogram(cosine)
-    layout = of_distances(np.clip(1 - np.nan_to_num(cosine), 0, 2) * (1 - np.eye(K)), seed)
+    distances = np.clip(1 - np.nan_to_num(cosine), 0, 2) * (1 - np.eye(K))
+    plane = of_distances(distances, seed) if layout else Layout(np.zeros((K, 2)), "none", "no layout was asked for")
     twins = _twins(adapters)
     ceiling = float(np.mean([cosine[i, j] for i, j in twins])) if twins else None
     depth = relative_depth(sites)
@@ -110,8 +117,8 @@ def similarity(adapters: Adapters, *, cache: Cache | None = None, seed: int = 0,
             adapters.checksums,
             seeds={"layout": seed, "random subspaces": seed},
             counts={"adapters": K, "sites": len(sites), "layers": len(layers), "pairs": K * (K - 1) // 2},
-            options={"layout": layout.method, "linkage": "average of 1 - cosine"},
-            notes=(*adapters.notes, *_notes(adapters, twins, layout, skipped)),
+            options={"layout": plane.method, "linkage": "average of 1 - cosine"},
+            notes=(*adapters.notes, *_notes(adapters, twins, plane, skipped)),
         ),
         adapters=adapters,
         cosine=cosine,
@@ -129,7 +136,7 @@ def similarity(adapters: Adapters, *, cache: Cache | None = None, seed: int = 0,
         ceiling=ceiling,
         merges=merges,
         order=order,
-        layout=layout,
+        layout=plane,
     )
     result._rows.update(_tables(result, twins))
     return result
@@ -198,9 +205,11 @@ def _twins(adapters: Adapters) -> list[tuple[int, int]]:
 
 def _angles(adapters: Adapters, seed: int, progress: bool) -> tuple[list[Row], str]:
     """Principal angles of every pair, averaged over the sites; and why there are none, where there are too many."""
+    import torch
+
     K = len(adapters.stored)
-    rank = max((stored.key.rank for stored in adapters.stored), default=1)
-    cost = K * (K - 1) / 2 * len(adapters.common) * rank**3
+    ranks = [stored.key.rank for stored in adapters.stored]
+    cost = len(adapters.common) * sum(r * s * min(r, s) for r, s in combinations(ranks, 2))
     if K < 2:
         return [], ""
     if cost > ANGLE_BUDGET:
@@ -212,20 +221,25 @@ def _angles(adapters: Adapters, seed: int, progress: bool) -> tuple[list[Row], s
     nulls: dict[tuple[int, int, int], np.ndarray] = {}
     for _, pairs in steps("angles", adapters.by_site(), len(adapters.common), show=progress):
         found = [compact([pair]) for pair in pairs]
-        for i, j in combinations(range(K), 2):
-            for side in ("left", "right"):
-                one, two = _basis(found[i], side), _basis(found[j], side)
-                d, (r, s) = one.shape[0], sorted((one.shape[1], two.shape[1]))
-                if not r:
-                    continue
-                cosines = principal_cosines(one, two)
-                if (r, s, d) not in nulls:
-                    nulls[r, s, d] = null_largest_cosine(r, s, d, NULL_DRAWS, seed)
-                null = nulls[r, s, d]
-                largest = float(cosines[0])
-                above = (1 + float((null >= largest).sum())) / (1 + len(null))
-                degrees = float(np.degrees(np.arccos(cosines.numpy())).mean())
-                sums[i, j, side].append((largest, degrees, above))
+        for side in ("left", "right"):
+            bases = [_basis(each, side) for each in found]
+            joined = torch.cat(bases, 1).double()
+            gram = joined.T @ joined
+            spans = np.cumsum([0, *(basis.shape[1] for basis in bases)])
+            for (r, s), members in _by_ranks(bases).items():
+                d = bases[members[0][0]].shape[0]
+                least, most = sorted((r, s))
+                if (least, most, d) not in nulls:
+                    nulls[least, most, d] = null_largest_cosine(most, least, d, NULL_DRAWS, seed)
+                null = nulls[least, most, d]
+                cosines = cosines_of(
+                    torch.stack([gram[spans[i] : spans[i] + r, spans[j] : spans[j] + s] for i, j in members])
+                ).numpy()
+                above = len(null) - np.searchsorted(null, cosines[:, 0], side="left")
+                degrees = np.degrees(np.arccos(cosines)).mean(1)
+                for n, (i, j) in enumerate(members):
+                    p = (1 + above[n]) / (1 + len(null))
+                    sums[min(i, j), max(i, j), side].append((cosines[n, 0], degrees[n], p))
     rows = []
     for (i, j, side), values in sums.items():
         largest, degrees, above = np.array(values).T
@@ -247,6 +261,17 @@ def _basis(found: Compact, side: str):
     """Orthonormal `[d, numerical rank]`"""
     values = found.U if side == "left" else found.V
     return values[0][:, found.s[0] > 0]
+
+
+def _by_ranks(bases: "Sequence[torch.Tensor]") -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """(r, s) -> pairs whose subspaces have these dimensions, those of no dimension left out."""
+    found: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for i, j in combinations(range(len(bases)), 2):
+        if bases[i].shape[1] > bases[j].shape[1]:
+            i, j = j, i
+        if bases[i].shape[1]:
+            found[bases[i].shape[1], bases[j].shape[1]].append((i, j))
+    return found
 
 
 def _dendrogram(cosine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -10,7 +10,7 @@ from analysis.cache import Cache
 from analysis.deltas import compact, of_stored, place, read_adapters, relative_depth, singular_values
 from analysis.embedding import classical_scaling, of_distances, of_features
 from analysis.inputs import Choice
-from analysis.overlap import null_largest_cosine, null_overlap, principal_cosines
+from analysis.overlap import cosines_of, null_largest_cosine, null_overlap
 from analysis.result import read
 from analysis.similarity import similarity
 from tests.toy_deltas import SITES, factors, publish
@@ -61,7 +61,7 @@ def test_cosines_overlaps_and_angles_are_those_of_the_dense_updates(store):
         bases = [b[:, : m.key.rank] if side == 0 else b[: m.key.rank].T for b, m in zip(bases, made, strict=True)]
         product = bases[0].T @ bases[2]
         assert values[layer, 0, 2] == pytest.approx(float(product.square().sum()) / 4, abs=1e-5)
-        np.testing.assert_allclose(principal_cosines(bases[0], bases[2]), torch.linalg.svdvals(product), atol=1e-9)
+        np.testing.assert_allclose(cosines_of(bases[0].T @ bases[2]), torch.linalg.svdvals(product), atol=1e-9)
     assert found.ceiling == pytest.approx(found.cosine[0, 1])
     assert [row["two_seeds"] for row in found.tables()["pairs"]].count(True) == 1
 
@@ -114,7 +114,7 @@ def test_chance_is_that_of_random_subspaces():
     mean, deviation = null_overlap(np.array(r), np.array(s), d)
     assert float(overlaps.mean()) == pytest.approx(float(mean), rel=0.01)
     assert float(overlaps.std()) == pytest.approx(float(deviation), rel=0.06)
-    largest = np.sort(principal_cosines(drawn[0], drawn[1])[:, 0].numpy())
+    largest = np.sort(cosines_of(drawn[0].mT @ drawn[1])[:, 0].numpy())
     null = null_largest_cosine(r, s, d, 2000, 1)
     assert np.median(null) == pytest.approx(np.median(largest), abs=0.01)
 
