@@ -24,6 +24,8 @@ from analysis.result import Provenance, Row
 if TYPE_CHECKING:
     import torch
 
+    from adapters.store import StoredAdapter
+
 KIND = "similarity-1"
 DETAILED = 64  # adapters up to which every pair and every layer of it is a row
 ANGLE_BUDGET = 3e8  # pairs * sites * rank^3 up to which every principal angle is computed: about 15 seconds
@@ -106,7 +108,7 @@ def similarity(
     merges, order = _dendrogram(cosine)
     distances = np.clip(1 - np.nan_to_num(cosine), 0, 2) * (1 - np.eye(K))
     plane = of_distances(distances, seed) if layout else Layout(np.zeros((K, 2)), "none", "no layout was asked for")
-    twins = _twins(adapters)
+    twins = two_seeds_of(adapters.stored)
     ceiling = float(np.mean([cosine[i, j] for i, j in twins])) if twins else None
     depth = relative_depth(sites)
     result = Similarity(
@@ -187,12 +189,12 @@ def _cosines(inner: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(cosine), np.clip(cosine, -1, 1), np.nan)
 
 
-def _twins(adapters: Adapters) -> list[tuple[int, int]]:
+def two_seeds_of(adapters: "Sequence[StoredAdapter]") -> list[tuple[int, int]]:
     """Pairs of one language and rank with the same sites that were trained with different seeds (or, where the records
-    do not say, as different variants)."""
+    do not say, as different variants): the ceiling of every similarity."""
     found = []
-    for i, j in combinations(range(len(adapters.stored)), 2):
-        a, b = adapters.stored[i], adapters.stored[j]
+    for i, j in combinations(range(len(adapters)), 2):
+        a, b = adapters[i], adapters[j]
         if (a.key.language, a.key.rank) != (b.key.language, b.key.rank):
             continue
         if set(a.record.update_norms) != set(b.record.update_norms):
