@@ -178,9 +178,15 @@ def _tap_rows(clips: "Clips", features: np.ndarray, tap: Layout) -> tuple[list[R
     corpora: dict[str, set[str]] = {}
     for row in rows:
         corpora.setdefault(row["corpus"], set()).add(row["language"])
-    if len(set(languages)) > 1 and all(len(each) == 1 for each in corpora.values()):
+    alone = [
+        language
+        for language in sorted(set(languages))
+        if all(corpora[row["corpus"]] == {language} for row in rows if row["language"] == language)
+    ]
+    if len(alone) > 1:
         notes.append(
-            "every corpus speaks one language: clips that lie apart at the tap may differ in their channel, not their language"
+            f"no corpus has {', '.join(alone)} beside another language: where these lie apart at the tap, it may be the "
+            "channel and not the language"
         )
     return rows, silhouette, notes
 
