@@ -160,6 +160,8 @@ def _batch(base, bank: "Bank", names, distinct, utterances, languages) -> dict[f
     full = max(distinct, key=len)
     encoder = {site.name: site.layer for site in base.sites if site.part == "encoder"}
 
+    nothing: frozenset[str] = frozenset()
+
     def under(on: frozenset[str]):
         return bank.mixing(Mixture.one_hot([names[on]] * len(utterances))) if on else bank.off()
 
@@ -167,13 +169,13 @@ def _batch(base, bank: "Bank", names, distinct, utterances, languages) -> dict[f
         """Like the whole adapter or like none, and the first encoder layer where it is not."""
         differs = [
             min((encoder[site] for site in (on ^ walk) if site in encoder), default=base.n_layers)
-            for walk in (frozenset(), full)
+            for walk in (nothing, full)
         ]
         return differs[1] >= differs[0], max(differs)
 
     texts: dict[frozenset[str], list[str]] = {}
     with torch.inference_mode():
-        for like_full, walk in ((False, frozenset()), (True, full)):
+        for like_full, walk in ((False, nothing), (True, full)):
             at: dict[int, list[frozenset[str]]] = {}
             for on in distinct:
                 like, layer = branch(on)

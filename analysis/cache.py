@@ -76,7 +76,7 @@ def _read(path: Path) -> Item | None:
 def _write(path: Path, item: Item) -> None:
     import numpy as np
 
-    arrays = {name: value for name, value in item.items() if isinstance(value, np.ndarray)}
+    arrays: dict[str, Any] = {name: value for name, value in item.items() if isinstance(value, np.ndarray)}
     rest = json.dumps({name: plain(value) for name, value in item.items() if name not in arrays}, ensure_ascii=False)
     with written_whole(path) as temporary:
-        np.savez(temporary, **arrays, **{_PLAIN: np.array(rest)})
+        np.savez(temporary, **{**arrays, _PLAIN: np.array(rest)})

@@ -172,7 +172,7 @@ def _turn(labels: Sequence[str]) -> float:
     return 0.0 if max(map(len, labels), default=0) <= 5 or len(labels) <= 3 else 60.0
 
 
-def _ink(colour: Sequence[float]) -> str:
+def _ink(colour: Sequence[float] | np.ndarray) -> str:
     red, green, blue = colour[:3]
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "white"
 

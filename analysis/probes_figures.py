@@ -53,7 +53,8 @@ def _lines(found: ProbesResult, folder: Path, field: str, name: str, *, control:
             ax.set_ylabel(f"{field}, %")
         made.supxlabel("encoder layers applied", fontsize=9)
         keys = [Line2D([], [], color=colours[k], marker=markers[k], linewidth=1.2, label=k) for k in languages]
-        keys += [Line2D([], [], color="black", linestyle=s, label=n) for s, n in (("-", "adapter"), ("--", "base"))]
+        keys.append(Line2D([], [], color="black", linestyle="-", label="adapter"))
+        keys.append(Line2D([], [], color="black", linestyle="--", label="base"))
         if control:
             keys.append(Line2D([], [], color="black", linestyle=":", label="control task"))
         made.legend(handles=keys, loc="outside upper center", ncols=min(len(keys), 4 * columns))

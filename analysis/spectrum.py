@@ -201,7 +201,7 @@ def _of_pairs(pairs: dict[str, LoraSite]) -> dict[str, Any]:
     groups: dict[tuple[int, int, int], list[str]] = defaultdict(list)
     for site, pair in pairs.items():
         groups[pair.rank, pair.A.shape[1], pair.B.shape[0]].append(site)
-    found = {}
+    found: dict[str, Any] = {}
     for members in groups.values():
         values = singular_values([pairs[site] for site in members]).numpy()
         found.update(zip(members, values, strict=True))
@@ -232,7 +232,7 @@ def _tables(found: Spectrum, seed: int) -> tuple[dict[str, list[Row]], list[str]
                 {"adapter": labels[name], "layer": layer, "depth": depth[layer], "sites": len(sites)} | _measures(sites)
             )
     for stored in found.adapters.stored:
-        sites = found.sites[stored.name]
+        own = found.sites[stored.name]
         hours = stored.record.data.get("hours")
         tables["adapters"].append(
             {
@@ -241,23 +241,23 @@ def _tables(found: Spectrum, seed: int) -> tuple[dict[str, list[Row]], list[str]
                 "rank": stored.key.rank,
                 "variant": stored.key.variant,
                 "hours": float(hours) if isinstance(hours, int | float) else None,
-                "sites": len(sites),
+                "sites": len(own),
             }
-            | _measures(sites)
+            | _measures(own)
         )
         for part in ("", "encoder", "decoder"):
-            members = [each for each in sites if place(each.site).part == part or not part]
+            members = [each for each in own if place(each.site).part == part or not part]
             if members:
                 tables["energy"] += _energy_rows(labels[stored.name], part or "all", members)
-        if sites[0].resemblance is not None:
+        if own[0].resemblance is not None:
             for epsilon in EPSILONS:
-                counts = [each.intruders(epsilon) for each in sites]
+                counts = [each.intruders(epsilon) for each in own]
                 tables["intruders"].append(
                     {
                         "adapter": labels[stored.name],
                         "epsilon": epsilon,
                         "intruders": sum(c for c in counts if c is not None),
-                        "vectors": sum(len(each.resemblance) for each in sites if each.resemblance is not None),
+                        "vectors": sum(len(each.resemblance) for each in own if each.resemblance is not None),
                     }
                 )
     resources, notes = _resources(tables["adapters"], seed)

@@ -1,5 +1,7 @@
 """Section: what does each layer know?"""
 
+from typing import Any
+
 from analysis.sections import Section, Tables, named, percent
 
 
@@ -20,7 +22,7 @@ def says(tables: Tables) -> list[str]:
     said = []
     base = [r for r in tables.get("accuracy", []) if r["system"] == "base"]
     for task in dict.fromkeys(r["task"] for r in base):
-        best = {}
+        best: dict[str, dict[str, Any]] = {}
         for r in base:
             if r["task"] == task and (r["language"] not in best or r["accuracy"] > best[r["language"]]["accuracy"]):
                 best[r["language"]] = r
