@@ -123,10 +123,11 @@ class Adapters:
             held = self.read(block) if block else []
             for site in block:
                 pairs = [found.pop(site) for found in held]
-                self._check_shapes(site, pairs)
+                self.check_shapes(site, pairs)
                 yield site, pairs
 
-    def _check_shapes(self, site: str, pairs: Sequence[LoraSite]) -> None:
+    def check_shapes(self, site: str, pairs: Sequence[LoraSite]) -> None:
+        """Raises AdapterError where the pairs of one site differ in shape: then they are of different bases."""
         shapes = Counter((pair.B.shape[0], pair.A.shape[1]) for pair in pairs)
         if len(shapes) > 1:
             usual = shapes.most_common(1)[0][0]

@@ -151,8 +151,10 @@ def heat_map(
     with style():
         image = axes.imshow(values, vmin=low, vmax=high, cmap=SIGNED if signed else AMOUNT, aspect="auto")
         many = max(len(rows), len(columns)) > 40
-        axes.set_xticks(range(len(columns)), [] if many else list(map(readable, columns)), rotation=_turn(columns))
+        axes.set_xticks(range(len(columns)), [] if many else list(map(readable, columns)), **_turned(columns))
         axes.set_yticks(range(len(rows)), [] if many else list(map(readable, rows)))
+        if max(len(rows), len(columns)) > 24:
+            axes.tick_params(labelsize=6)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         for i, j in np.argwhere(~np.isfinite(values)):
@@ -168,8 +170,11 @@ def heat_map(
             held.colorbar(image, ax=axes, label=bar, fraction=0.05, pad=0.02)
 
 
-def _turn(labels: Sequence[str]) -> float:
-    return 0.0 if max(map(len, labels), default=0) <= 5 or len(labels) <= 3 else 60.0
+def _turned(labels: Sequence[str]) -> dict[str, Any]:
+    """Long labels stand slanted, each with its end under its tick."""
+    if max(map(len, labels), default=0) <= 5 or len(labels) <= 3:
+        return {}
+    return {"rotation": 50.0, "ha": "right", "rotation_mode": "anchor"}
 
 
 def _ink(colour: Sequence[float] | np.ndarray) -> str:
@@ -200,7 +205,7 @@ def interval_bars(
                 if low is not None and high is not None:
                     axes.plot([x, x], [low, high], color="#333333", linewidth=1.0)
         axes.axhline(0, color="#333333", linewidth=0.6)
-        axes.set_xticks(range(len(groups)), list(map(readable, groups)), rotation=_turn(groups))
+        axes.set_xticks(range(len(groups)), list(map(readable, groups)), **_turned(groups))
         axes.set_ylabel(label)
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))

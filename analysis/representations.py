@@ -160,7 +160,7 @@ def _tap_rows(clips: "Clips", features: np.ndarray, tap: Layout) -> tuple[list[R
     """Where each clip lies in the plane; how well languages hold together (mean silhouette by cosine, -1 to 1)."""
     from sklearn.metrics import silhouette_score
 
-    rows = [
+    rows: list[Row] = [
         {
             "clip": record.id,
             "language": record.lang,

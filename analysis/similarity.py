@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,10 @@ class Similarity:
     left: np.ndarray
     """`[K, K]` mean over the sites of the overlap of output subspaces."""
     right: np.ndarray
+    left_above: np.ndarray
+    """`[K, K]` the same between chance, 0, and one subspace inside the other, 1; NaN where chance is 1 already. Overlaps
+    of adapters of different ranks compare only so."""
+    right_above: np.ndarray
     left_z: np.ndarray
     """`[K, K]` standard deviations above chance."""
     right_z: np.ndarray
@@ -87,6 +92,7 @@ def similarity(
     left, right = np.zeros((len(layers), K, K)), np.zeros((len(layers), K, K))
     site_cosine = np.empty((len(sites), K, K), dtype=np.float32)
     counts = np.zeros(len(layers))
+    chance = {"left": np.zeros((K, K)), "right": np.zeros((K, K))}
     z: dict[str, np.ndarray] = {"left": np.zeros((K, K)), "right": np.zeros((K, K))}
     variance = {"left": np.zeros((K, K)), "right": np.zeros((K, K))}
     for i, site in enumerate(sites):
@@ -100,6 +106,7 @@ def similarity(
         for side, values, d in (("left", pairs.left, out), ("right", pairs.right, wide)):
             mean, deviation = null_overlap(pairs.ranks[:, None], pairs.ranks[None, :], d)
             z[side] += values - mean
+            chance[side] += mean / len(sites)
             variance[side] += deviation**2
     cosine = _cosines(inner.sum(0))
     for side in z:
@@ -130,6 +137,8 @@ def similarity(
         site_cosine=site_cosine,
         left=left.sum(0) / len(sites),
         right=right.sum(0) / len(sites),
+        left_above=_above(left.sum(0) / len(sites), chance["left"]),
+        right_above=_above(right.sum(0) / len(sites), chance["right"]),
         left_z=z["left"],
         right_z=z["right"],
         layer_left=left / counts[:, None, None],
@@ -157,14 +166,14 @@ def _pairs_of_sites(adapters: Adapters, cache: Cache, progress: bool) -> dict[st
             if not held:
                 held.extend(adapters.read(sites))
             pairs = [each.pop(site) for each in held]
-            adapters._check_shapes(site, pairs)
+            adapters.check_shapes(site, pairs)
             made = all_pairs(pairs)
             shape = np.array([pairs[0].B.shape[0], pairs[0].A.shape[1]])
             return {"inner": made.inner, "left": made.left, "right": made.right, "ranks": made.ranks, "shape": shape}
 
         found = {}
         for site in sites:
-            item = cache.item(KIND, {"adapters": sums, "site": site}, lambda site=site: compute(site))
+            item = cache.item(KIND, {"adapters": sums, "site": site}, partial(compute, site))
             made = SitePairs(item["inner"], item["left"], item["right"], item["ranks"])
             found[site] = made, (int(item["shape"][0]), int(item["shape"][1]))
         return found
@@ -187,6 +196,12 @@ def _cosines(inner: np.ndarray) -> np.ndarray:
         cosine = inner / (norm[:, None] * norm[None, :])
     cosine[np.diag_indices_from(cosine)] = np.where(norm > 0, 1.0, np.nan)
     return np.where(np.isfinite(cosine), np.clip(cosine, -1, 1), np.nan)
+
+
+def _above(overlap: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """(overlap - chance) / (1 - chance)"""
+    room = 1 - chance
+    return np.where(room > 1e-9, (overlap - chance) / np.where(room > 1e-9, room, 1), np.nan)
 
 
 def two_seeds_of(adapters: "Sequence[StoredAdapter]") -> list[tuple[int, int]]:
@@ -294,11 +309,11 @@ def _notes(adapters: Adapters, twins: Sequence[tuple[int, int]], layout: Layout,
         notes.append("one adapter alone: there is nothing to compare it with")
     elif not twins:
         notes.append("no language has two seeds of one rank: there is no ceiling to hold similarities against")
-    seeds = [stored.record.seed for stored in adapters.stored if stored.record.seed is not None]
+    seeds = [(stored.key.rank, stored.record.seed) for stored in adapters.stored if stored.record.seed is not None]
     if len(seeds) > len(set(seeds)):
         notes.append(
-            "adapters of one rank and seed start from the same A: part of what their input subspaces share was there "
-            "before training"
+            "adapters trained from one seed at one rank usually start from the same A: part of what their input "
+            "subspaces share was there before training"
         )
     return notes
 
@@ -322,8 +337,10 @@ def _tables(found: Similarity, twins: Sequence[tuple[int, int]]) -> dict[str, li
         }
         for i, stored in enumerate(adapters.stored)
     ]
-    matrix = [{"adapter": labels[i]} | {labels[j]: float(found.cosine[i, j]) for j in range(K)} for i in range(K)]
-    tables = {"adapters": about, "cosine": matrix}
+    matrix: list[Row] = [
+        {"adapter": labels[i]} | {labels[j]: float(found.cosine[i, j]) for j in range(K)} for i in range(K)
+    ]
+    tables: dict[str, list[Row]] = {"adapters": about, "cosine": matrix}
     if K <= DETAILED:
         tables["pairs"] = [_pair_row(found, labels, i, j, (i, j) in set(twins)) for i, j in combinations(range(K), 2)]
         tables["layers"] = [
@@ -364,7 +381,9 @@ def _tables(found: Similarity, twins: Sequence[tuple[int, int]]) -> dict[str, li
             "cosine": (mean := float(np.mean([found.cosine[i, j] for i, j in members]))),
             "share_of_ceiling": mean / found.ceiling if found.ceiling else None,
             "output_overlap": float(np.mean([found.left[i, j] for i, j in members])),
+            "output_above_chance": float(np.mean([found.left_above[i, j] for i, j in members])),
             "input_overlap": float(np.mean([found.right[i, j] for i, j in members])),
+            "input_above_chance": float(np.mean([found.right_above[i, j] for i, j in members])),
         }
         for (first, second), members in sorted(between.items())
     ]
@@ -385,9 +404,11 @@ def _pair_row(found: Similarity, labels: Sequence[str], i: int, j: int, twins: b
         "same_seed": None if None in seeds else seeds[0] == seeds[1],
         "cosine": float(found.cosine[i, j]),
         "output_overlap": float(found.left[i, j]),
+        "output_above_chance": float(found.left_above[i, j]),
         "output_z": float(found.left_z[i, j]),
         "output_p": normal_p(float(found.left_z[i, j])),
         "input_overlap": float(found.right[i, j]),
+        "input_above_chance": float(found.right_above[i, j]),
         "input_z": float(found.right_z[i, j]),
         "input_p": normal_p(float(found.right_z[i, j])),
     }

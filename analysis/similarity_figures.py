@@ -30,18 +30,17 @@ def draw(found: Similarity, folder: Path) -> list[Path]:
 def _heat_maps(found: Similarity, labels: Sequence[str], folder: Path) -> list[Path]:
     order = list(found.order)
     named = [labels[i] for i in order]
-    side = min(8.0, 2.6 + 0.34 * len(labels))
+    side = min(9.0, 2.6 + 0.3 * len(labels))
     made, axes = figures.figure(3 * side + 1.2, side, 1, 3)
     ceiling = "" if found.ceiling is None else f"; two seeds of one language: {found.ceiling:.2f}"
     for ax, values, title, bar in (
         (axes[0, 0], found.cosine, f"Cosine of ΔW{ceiling}", "cosine"),
-        (axes[0, 1], found.left, "Output subspaces", "mean squared cosine of angles"),
-        (axes[0, 2], found.right, "Input subspaces", "mean squared cosine of angles"),
+        (axes[0, 1], found.left_above, "Output subspaces", "overlap (0: chance, 1: contained)"),
+        (axes[0, 2], found.right_above, "Input subspaces", "overlap (0: chance, 1: contained)"),
     ):
         shown = np.array(values, dtype=float)[np.ix_(order, order)]
         np.fill_diagonal(shown, np.nan)
-        signed = bar == "cosine"
-        figures.heat_map(ax, shown, named, named, title=title, bar=bar, signed=signed)
+        figures.heat_map(ax, shown, named, named, title=title, bar=bar, signed=bar == "cosine")
     return figures.save_figure(made, folder, "similarity_heat_maps")
 
 
@@ -99,7 +98,9 @@ def _layers(found: Similarity, folder: Path) -> list[Path]:
 
 def _plane(found: Similarity, labels: Sequence[str], folder: Path) -> list[Path]:
     made, axes = figures.figure(5.2, 4.2)
-    texts = labels if len(labels) <= 40 else ()
+    texts: Sequence[str] = labels
+    if len(labels) > 12:  # the colour tells the language
+        texts = [label.partition(" ")[2] for label in labels] if len(labels) <= 40 else ()
     how = "UMAP" if found.layout.method == "umap" else found.layout.method
     figures.scatter(
         axes[0, 0],

@@ -60,7 +60,7 @@ def _by_layer(found: Spectrum, rows: list[Row], folder: Path) -> list[Path]:
     for ax, measure, title, bar, form in (
         (
             axes[0, 0], "relative_norm" if relative else "norm", "Strength by layer",
-            "‖ΔW‖ / ‖W‖" if relative else "‖ΔW‖", "{:.2f}",
+            "‖ΔW‖ / ‖W‖" if relative else "‖ΔW‖", "{:.2f}" if relative else "{:.3g}",
         ),
         (axes[0, 1], "effective_rank_share", "Directions used by layer", "effective rank / rank", "{:.2f}"),
     ):  # fmt: skip

@@ -103,8 +103,9 @@ def measure(folder: Path) -> Timed:
     times.append(time.perf_counter())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     worked = time.process_time() - started
-    spent = [b - a for a, b in itertools.pairwise(times)]
-    return Timed(len(adapters.stored), adapters.stored[0].key.rank, len(adapters.common), *spent, worked, peak)
+    read_s, similarity_s, spectrum_s = (b - a for a, b in itertools.pairwise(times))
+    rank, sites = adapters.stored[0].key.rank, len(adapters.common)
+    return Timed(len(adapters.stored), rank, sites, read_s, similarity_s, spectrum_s, worked, peak)
 
 
 @app.command()
