@@ -13,6 +13,7 @@ from analysis.similarity import Similarity
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FEW = 12  # adapters whose heat maps fit side by side, and whose names fit into the plane
 MOST_LINES = 12  # pairs of languages that a figure of lines can show
 
 
@@ -31,12 +32,13 @@ def _heat_maps(found: Similarity, labels: Sequence[str], folder: Path) -> list[P
     order = list(found.order)
     named = [labels[i] for i in order]
     side = min(9.0, 2.6 + 0.3 * len(labels))
-    made, axes = figures.figure(3 * side + 1.2, side, 1, 3)
+    wide = len(labels) <= FEW
+    made, axes = figures.figure(*((3 * side + 1.2, side, 1, 3) if wide else (side + 1.6, 3 * side, 3, 1)))
     ceiling = "" if found.ceiling is None else f"; two seeds of one language: {found.ceiling:.2f}"
     for ax, values, title, bar in (
-        (axes[0, 0], found.cosine, f"Cosine of ΔW{ceiling}", "cosine"),
-        (axes[0, 1], found.left_above, "Output subspaces", "overlap (0: chance, 1: contained)"),
-        (axes[0, 2], found.right_above, "Input subspaces", "overlap (0: chance, 1: contained)"),
+        (axes.flat[0], found.cosine, f"Cosine of ΔW{ceiling}", "cosine"),
+        (axes.flat[1], found.left_above, "Output subspaces", "overlap (0: chance, 1: contained)"),
+        (axes.flat[2], found.right_above, "Input subspaces", "overlap (0: chance, 1: contained)"),
     ):
         shown = np.array(values, dtype=float)[np.ix_(order, order)]
         np.fill_diagonal(shown, np.nan)
@@ -99,7 +101,7 @@ def _layers(found: Similarity, folder: Path) -> list[Path]:
 def _plane(found: Similarity, labels: Sequence[str], folder: Path) -> list[Path]:
     made, axes = figures.figure(5.2, 4.2)
     texts: Sequence[str] = labels
-    if len(labels) > 12:  # the colour tells the language
+    if len(labels) > FEW:  # the colour tells the language
         texts = [label.partition(" ")[2] for label in labels] if len(labels) <= 40 else ()
     how = "UMAP" if found.layout.method == "umap" else found.layout.method
     figures.scatter(

@@ -317,6 +317,8 @@ def _resources(rows: Sequence[Row], seed: int) -> tuple[list[Row], list[str]]:
         if None in values:
             continue
         rho, p = _spearman(hours, np.array(values, dtype=float), seed)
+        if rho is None:  # the measure is the same for all: intruders are often none at all
+            continue
         low = [v for v, h in zip(values, hours, strict=True) if h <= middle]
         high = [v for v, h in zip(values, hours, strict=True) if h > middle]
         found.append(
