@@ -186,9 +186,9 @@ class Follower:
     def _decide(self, end: int, frames: np.ndarray) -> Iterator[Change]:
         """frames: of the window that ends at sample `end`."""
         last = end // self.per_frame  # frames of the recording up to here
-        first = last - len(frames)
+        first = max(0, end - self.window) // self.per_frame
         length = self.per_frame / SAMPLE_RATE
-        for frame in range(max(self._read, first), last - self.behind):
+        for frame in range(max(self._read, first), min(last - self.behind, first + len(frames))):
             if self._quiet(frame):
                 continue
             before = self.language

@@ -30,6 +30,7 @@ from zoo.speech import SAMPLE_RATE, Utterance
 
 WINDOW_BATCHES = 4  # batches of chunks that are read before they are passed, to find some of like length
 BLOCK_SAMPLES = int(audio.BLOCK_S * SAMPLE_RATE)
+FOLLOWED_S = 1.0  # seconds read at a time where changes are followed
 CONTEXT_CHARACTERS = 500  # of the text before, where it is carried over
 
 
@@ -151,7 +152,10 @@ class Router:
                 remedy="router.load(classifier=FOLDER)",
             )
         follower = Follower(self.base, self.bank, self.classifier, self.causal, chosen.languages)
-        for block in self._blocks(recording, rate, "the recording"):
+        if is_samples(recording):
+            yield from follower.feed(audio.from_array(recording, rate))
+            return
+        for block in audio.stream(recording, block_s=FOLLOWED_S):
             yield from follower.feed(block)
 
     def _options(self, changes: dict[str, Any]) -> TranscribeOptions:

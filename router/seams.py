@@ -78,11 +78,15 @@ def own_frames(hidden: Hidden, stretches: Sequence[Stretch]) -> Hidden:
     All stretches have equal `kept`. Their positions are the context's late, as if the clip began with a pause.
     """
     device, total = hidden.values.device, hidden.values.shape[1]
-    rows = []
-    for one in stretches:
-        behind = torch.arange(one.left + one.own + one.right, total)
-        rows.append(torch.cat([torch.arange(one.left, one.left + one.own), behind])[: one.kept])
-    index = torch.stack(rows).to(device)
+    kept = max(one.kept for one in stretches)
+    index = torch.full(
+        (len(stretches), kept), total - 1, device=device
+    )  # an encoder may give a frame less than expected
+    for row, one in zip(index, stretches, strict=True):
+        own = torch.arange(one.left, min(one.left + one.own, total), device=device)
+        behind = torch.arange(one.left + one.own + one.right, max(total, one.left + one.own + one.right), device=device)
+        seen = torch.cat([own, behind])[:kept]
+        row[: len(seen)] = seen
     values = hidden.values.gather(1, index[:, :, None].expand(-1, -1, hidden.values.shape[2]))
     lengths = torch.tensor([one.own for one in stretches], device=device)
     return replace(hidden, values=values, lengths=lengths)

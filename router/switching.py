@@ -144,10 +144,12 @@ def spoken_in(
         return []
     most = round(smoothing.seam_s * base.frame_rate)
     cuts = at_quietest(utterance.audio, [span.start for span in spans[1:]], len(rows), frame_samples(base), most)
-    return [
+    found = [
         _decided(Span(start, end, span.language), rows, permitted, options)
         for (start, end), span in zip(pairwise([0, *cuts, len(rows)]), spans, strict=True)
     ]
+    end = -(-len(utterance.audio) // frame_samples(base))  # an encoder may give a frame less than there is sound for
+    return [*found[:-1], replace(found[-1], end=max(found[-1].end, end))]
 
 
 def permitted_frames(

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router.causal import Causal, Follower
+from router.causal import Causal
 from router.classifier import TapClassifier
 from router.smoothing import Smoothing, smooth
 from training.clips import Clips
+from training.evaluation.following import Followed
 from training.evaluation.switches import (
     Found,
     Tally,
@@ -200,14 +201,13 @@ def _causal(
     keeping: list[tuple[tuple[float, float], Causal, Tally]] = []
     failing: list[tuple[tuple[float, float], Causal, Tally]] = []
     for window_s in WINDOWS_S:
-        kept: dict[int, dict[int, np.ndarray]] = {}
+        followed = Followed(router, clips)  # a fresh one for each window: what it keeps is large
         for look_ahead_s, threshold in product(LOOK_AHEAD_S, THRESHOLDS):
             options = replace(
                 router.causal, window_s=window_s, look_ahead_s=look_ahead_s, floor=floor, threshold=threshold
             )
             matchings = [
-                match_decisions(decided_switches(_followed(router, clips, i, options, kept)), spoken[i])
-                for i in range(len(clips))
+                match_decisions(decided_switches(followed.changes(i, options)), spoken[i]) for i in range(len(clips))
             ]
             total = tally(matchings, seconds)
             rate, within = total.false_alarms_per_minute or 0.0, total.within(1.0) or 0.0
@@ -227,19 +227,6 @@ def _causal(
         "false_alarms_allowed": alarms,
     }
     return options, measured
-
-
-def _followed(router: "Router", clips: Clips, i: int, options: Causal, kept: dict[int, dict[int, np.ndarray]]):
-    """The changes in one clip; each window is heard once, whatever the parameters."""
-    own = kept.setdefault(i, {})
-
-    def hear(ends: Sequence[int]) -> list[np.ndarray]:
-        missing = [end for end in ends if end not in own]
-        own.update(zip(missing, follower.heard(missing) if missing else [], strict=True))
-        return [own[end] for end in ends]
-
-    follower = Follower(router.base, router.bank, router.classifier, options, router.options.languages, hear)
-    return follower.feed(clips.audio(i))
 
 
 def keep(folder: Path, chosen: Chosen, manifests: Mapping[str, str], clips: Clips) -> Path:

@@ -51,6 +51,29 @@ def test_one_file_is_its_text_and_several_a_line_each(folder, run):
     assert re.search(r"\t\[te \d\.\d\d\]\t", out)
 
 
+def test_a_recording_in_two_languages_is_drawn_and_its_subtitles_say_which(folder, run, tmp_path):
+    from tests.toy_router import switched
+
+    audio, segments = switched(1, seed=5)[0]
+    path, picture = tmp_path / "both" / "mixed.wav", tmp_path / "pictures" / "out.png"
+    path.parent.mkdir()
+    soundfile.write(path, audio, RATE, subtype="FLOAT")
+    code, out, _ = run(path, "-f", "vtt", "--plot", picture)
+    assert code == 0
+    for *_, language, _ in segments:
+        assert f"<lang {language}>" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 10_000
+    code, out, _ = run(path, "-f", "json", "--no-switching")
+    assert len(json.loads(out)["segments"]) == 1
+    code, _, err = run(path, folder / "hi.wav", "--plot", picture)
+    assert (code, "draws one recording" in err) == (1, True)
+    code, _, err = run(path, "--plot", tmp_path / "out.doc")
+    assert code == 1
+    assert "ends in .png, .svg or .pdf" in err
+    assert not list(tmp_path.glob(".out*"))
+
+
 def test_json_has_the_fields_of_openai_whisper_and_ours(folder, run):
     _, out, _ = run(folder / "hi.wav", "-f", "json", "--timestamps", "word")
     content = json.loads(out)

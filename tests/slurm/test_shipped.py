@@ -64,6 +64,7 @@ def test_the_commands_of_a_study_exist_with_their_options(path):
         assert {word for word in words if word.startswith("--")} <= options, command
         if words[1] == "train":
             _check_recipe(words[2], words[3:])
+    assert not any(command.startswith("boli evaluate") for command in absent)
     if absent:
         pytest.skip(f"not in this checkout: {', '.join(sorted(absent))}")
 

@@ -63,7 +63,7 @@ def codeswitch(
         Path | None, typer.Option(help="Draw the delays, and the time lines of the worst clips, into this folder.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="Write all of it as a page for people (Markdown).")] = None,
-    worst: Annotated[int, typer.Option(help="How many of the worst clips are listed and drawn.")] = 10,
+    worst: Annotated[int, typer.Option(help="How many of the worst clips are listed and drawn.")] = 6,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     context: Context = None,

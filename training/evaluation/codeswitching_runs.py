@@ -10,6 +10,7 @@ import numpy as np
 from training.clips import Clips
 from training.data.codeswitch import KINDS
 from training.data.manifest import Record, Segment
+from training.evaluation.following import Followed
 from training.evaluation.measurements import Measurement
 from training.evaluation.routing import writes
 from training.evaluation.switched_words import parts_of
@@ -25,7 +26,7 @@ from training.evaluation.systems import Heard, System, speech_of
 from zoo.speech import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from router.causal import Causal, Change
+    from router.causal import Change
     from router.router import Router
     from router.transcript import Transcript
 
@@ -113,8 +114,12 @@ def whole(router: "Router", clips: Clips, positions: Sequence[int], name: str, p
 
 def one_by_one(router: "Router", pieces: Sequence[tuple[int, str, np.ndarray]], policy: str) -> Run:
     way = router.sharing(policy=policy, switching=False)
-    found = way.transcribe(audio for _, _, audio in pieces)
-    return _joined("one-by-one", {"policy": policy}, [(i, t.text, t.language) for (i, *_), t in zip(pieces, found)])  # noqa: B905
+    found = list(way.transcribe(audio for _, _, audio in pieces))
+    return _joined(
+        "one-by-one",
+        {"policy": policy},
+        [(piece[0], t.text, t.language) for piece, t in zip(pieces, found, strict=True)],
+    )
 
 
 def told(router: "Router", pieces: Sequence[tuple[int, str, np.ndarray]]) -> Run:
@@ -137,28 +142,12 @@ def _joined(name: str, conditions: dict[str, Any], written: Sequence[tuple[int, 
 
 def follow_all(router: "Router", clips: Clips, report: CodeSwitchReport) -> None:
     """The causal decision on every clip, and the curve of its delay against its false alarms."""
-    from router.causal import Follower
-
-    if router.classifier is None:
-        return
-    windows: dict[int, dict[int, np.ndarray]] = {}
-
-    def decided(i: int, causal: "Causal") -> "list[Change]":
-        kept = windows.setdefault(i, {})
-
-        def hear(ends: Sequence[int]) -> list[np.ndarray]:
-            missing = [end for end in ends if end not in kept]
-            kept.update(zip(missing, follower.heard(missing) if missing else [], strict=True))
-            return [kept[end] for end in ends]
-
-        follower = Follower(router.base, router.bank, router.classifier, causal, router.options.languages, hear)
-        return follower.feed(clips.audio(i))
-
+    followed = Followed(router, clips)
     for i in range(len(clips)):
-        report.changes[i] = decided(i, router.causal)
+        report.changes[i] = followed.changes(i, router.causal)
     for factor in THRESHOLDS:
         causal = replace(router.causal, threshold=router.causal.threshold * factor)
-        found = {i: decided_switches(decided(i, causal)) for i in range(len(clips))}
+        found = {i: decided_switches(followed.changes(i, causal)) for i in range(len(clips))}
         total = causal_tally(clips, found, range(len(clips)))
         report.curve.append(
             {

@@ -1,0 +1,185 @@
+"""`boli evaluate codeswitch` and `boli train switching` on the trained debug model."""
+
+import json
+import shutil
+
+import pytest
+import soundfile
+
+import boli
+from router.causal import Causal
+from router.classifier import TapClassifier
+from router.smoothing import Smoothing
+from tests import toy
+from tests.toy_router import name_toy, switched
+from training.data.codeswitch import CodeSwitchOptions, make
+from training.data.manifest import read_manifest
+
+
+def write_manifest(folder, name: str, subset: str, seed: int, **more):
+    """Ten clips that change language, five of one language in two voices."""
+    lines = []
+
+    def line(n: int, audio, segments, kind: str) -> None:
+        path = folder / f"{name}_{n}.wav"
+        soundfile.write(path, audio, 16_000, subtype="PCM_16")
+        rows = [{"start": s, "end": e, "lang": lang, "text": text} for s, e, lang, text in segments]
+        text = " ".join(row["text"] for row in rows)
+        about = {"kind": kind, "voices": "different", "synthetic": False, **more}
+        lines.append(
+            {"id": f"{name}/{n}", "path": path.name, "text": text, "lang": rows[0]["lang"], "subset": subset,
+             "duration": len(audio) / 16_000, "segments": rows, **about}
+        )  # fmt: skip
+
+    for n, (audio, segments) in enumerate(switched(10, seed, languages=("en", "hi", "te"))):
+        line(n, audio, segments, ("inter", "intra")[n % 2])
+    for n, (utterance, text, language) in enumerate(toy.clips(5, ("hi", "te"), seed), 10):
+        half = len(utterance.audio) / 32_000
+        segments = [(0.0, half, language, text[:2]), (half, 2 * half, language, text[2:])]
+        line(n, utterance.audio, segments, "speaker-change")
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines), encoding="utf-8")
+    return path
+
+
+def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_path, monkeypatch, capsys):
+    name_toy(toy_folder, monkeypatch)
+    manifest = write_manifest(tmp_path, "clips", "test", 31)
+    out, page = tmp_path / "out.json", tmp_path / "docs" / "page.md"
+    command = f"evaluate codeswitch -m {manifest} --model toy --store {toy_store} --policies hard --bootstrap 20"
+    command += f" --json {out} --page {page} --tables {tmp_path / 'tables'} --worst 2"
+    assert boli.main(command.split()) == 0
+    printed = capsys.readouterr().out
+    for words in ("Causally", "Offline", "Words, in %", "speaker-change", "PIER"):
+        assert words in printed
+    content = json.loads(out.read_text(encoding="utf-8"))
+    found = content["measurements"]
+
+    def one(measure, system="switched", **conditions):
+        chosen = [
+            m for m in found
+            if (m["measure"], m["system"]) == (measure, system) and conditions.items() <= m["conditions"].items()
+            and m["normaliser"] in ("", "indic")
+        ]  # fmt: skip
+        assert len(chosen) == 1, (measure, conditions, chosen)
+        return chosen[0]
+
+    assert one("switch_recall", mode="causal")["count"] == 10
+    assert one("switch_delay_median_s", mode="causal")["value"] < 0.6
+    offline = one("switch_f1", mode="offline", tolerance_s=0.25, strategy="segments")
+    assert offline["value"] > 0.6
+    assert offline["speech"] == "human"
+    assert one("dropped_audio_s", strategy="segments")["value"] == 0.0
+    assert one("time_language_accuracy", strategy="segments")["value"] > 0.8
+    alarms = one("kind_switch_false_alarms_per_minute", mode="causal", kind="speaker-change")
+    assert alarms["value"] is not None
+    both = one("wer", "switched", strategy="segments"), one("wer", "one-by-one")
+    assert both[0]["key"] == both[1]["key"] != ""
+    assert both[0]["value"] < one("wer", "unswitched")["value"]
+    assert one("pier", strategy="segments")["count"] > 0
+    assert {m["conditions"]["kind"] for m in found if m["measure"] == "kind_wer"} == {
+        "inter different",
+        "intra different",
+    }
+    assert content["test_set"]["manifests"].keys() == {"clips.jsonl"}
+    chosen = [point for point in content["curve"] if point["chosen"]]
+    assert chosen[0]["false_alarms_per_minute"] == one("switch_false_alarms_per_minute", mode="causal")["value"]
+
+    text = page.read_text(encoding="utf-8")
+    assert "![How late switches are noticed](page/delays.png)" in text
+    assert (page.parent / "page" / "delays.png").stat().st_size > 5000
+    assert len(list((page.parent / "page").glob("worst_*.png"))) == len(content["worst"]) <= 2
+    assert "/tmp" not in text
+    assert (tmp_path / "tables" / "switches.csv").read_text(encoding="utf-8-sig").startswith("clip,kind,mode,spoken_s")
+
+    assert boli.main(["evaluate", "criteria", str(out)]) in (0, 1)
+    judged = capsys.readouterr().out
+    for line in judged.splitlines():
+        if line.startswith(("Switch", "False alarms", "WER when switching")):
+            assert "not measured" not in line, line
+
+
+def test_parameters_are_chosen_and_kept_with_the_classifier(toy_folder, toy_store, tmp_path, monkeypatch, capsys):
+    name_toy(toy_folder, monkeypatch)
+    monkeypatch.setattr("training.switching.COSTS", (0.3, 5.0))
+    monkeypatch.setattr("training.switching.SHORTEST_S", (0.2,))
+    monkeypatch.setattr("training.switching.WINDOWS_S", (1.0,))
+    monkeypatch.setattr("training.switching.THRESHOLDS", (0.1, 0.2, 3.0))
+    folder = tmp_path / "classifier"
+    shutil.copytree(toy_store / "classifier", folder)
+    before = TapClassifier.load(folder)
+    manifest = write_manifest(tmp_path, "dev", "dev", 41)
+    assert boli.main(["train", "switching", "-m", str(manifest), "--classifier", str(folder), "--model", "toy"]) == 0
+    after = TapClassifier.load(folder)
+    assert after.config.weights_sha256 == before.config.weights_sha256
+    chosen = after.config.switching
+    assert chosen["offline"]["cost"] == 0.3, "a cost of 5 finds nothing"
+    assert chosen["causal"]["threshold"] < 3.0
+    assert Smoothing(**chosen["offline"]).shown > 0
+    assert Causal(**chosen["causal"]).window_s == 1.0
+    assert list(chosen["chosen_on"]["manifests"]) == ["dev.jsonl"]
+    assert chosen["chosen_on"]["measured"]["offline"]["f1"] > 0.6
+    assert set(chosen["chosen_on"]["measured"]["context"]) == {"0 s", "0.1 s", "0.2 s"}
+    assert str(tmp_path) not in json.dumps(chosen)
+
+    import router
+
+    loaded = router.load("toy", toy_store, folder)
+    assert loaded.smoothing == Smoothing(**chosen["offline"])
+    assert loaded.causal == Causal(**chosen["causal"])
+    capsys.readouterr()
+
+    test = write_manifest(tmp_path, "other", "test", 42)
+    assert boli.main(["train", "switching", "-m", str(test), "--classifier", str(folder), "--model", "toy"]) == 1
+    assert "belong to a test set" in capsys.readouterr().err
+
+
+def test_what_cannot_be_scored_says_so(toy_folder, toy_store, tmp_path, monkeypatch, capsys):
+    name_toy(toy_folder, monkeypatch)
+    start = f"evaluate codeswitch --model toy --store {toy_store}".split()
+    assert boli.main(start) == 1
+    assert "Valid: --manifest FILE, or --corpus FOLDER" in capsys.readouterr().err
+    manifest = write_manifest(tmp_path, "clips", "test", 31)
+    assert boli.main([*start, "-m", str(manifest), "--languages", "it"]) == 1
+    assert "No clip speaks only it. Valid: en, hi, te" in capsys.readouterr().err
+    assert boli.main([*start, "-m", str(manifest), "--languages", "hi"]) == 1
+    assert "No clip changes its language" in capsys.readouterr().err
+    assert boli.main([*start, "--corpus", str(tmp_path)]) == 1
+    assert "recordings of fewer than two languages" in capsys.readouterr().err
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Recordings of two languages, two speakers each, as the embedded model's corpus names them."""
+    for language in ("hi", "te"):
+        rows = []
+        for n, (utterance, text, _) in enumerate(toy.clips(8, (language,), seed=3)):
+            path = tmp_path / f"{language}_{n}.wav"
+            soundfile.write(path, utterance.audio, 16_000, subtype="PCM_16")
+            duration = len(utterance.audio) / 16_000
+            speaker = f"{language}{n % 2}"
+            rows.append({"path": path.name, "text": text, "lang": language, "speaker": speaker, "duration": duration})
+        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        for name in (f"human_{language}_test.jsonl", f"{language}_test.jsonl"):
+            (tmp_path / name).write_text(content, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_corpus_gives_concatenations_of_its_recordings(corpus, tmp_path):
+    from training.evaluation.codeswitching_runs import kind_of, speech_kind
+    from training.evaluation.codeswitching_sets import sets_of
+
+    found = sets_of(corpus, "test", tmp_path / "made", 3, 0)
+    assert [path.parent.name for path in found] == ["human_whole_test", "human_cut_test"]
+    whole, cut = (read_manifest(path) for path in found)
+    assert {kind_of(record) for record in whole} == {"inter different"}
+    assert {kind_of(record) for record in cut} >= {"rapid different", "speaker-change", "splice"}
+    assert {speech_kind(record) for record in (*whole, *cut)} == {"human"}
+    assert all(record.id.startswith("human_whole_test/") for record in whole)
+    assert all(segment.text for record in whole for segment in record.segments)
+
+
+def test_the_sets_kinds_are_those_that_are_made(corpus, tmp_path):
+    records = read_manifest(corpus / "human_hi_test.jsonl") + read_manifest(corpus / "human_te_test.jsonl")
+    made = make(records, ["hi", "te"], tmp_path / "again", CodeSwitchOptions(clips=2, kinds=("inter",)))
+    assert all(record.extra["kind"] == "inter" for record in made.records)
