@@ -18,7 +18,7 @@ from zoo import cache, owsm_files, rows
 from zoo.card import Card
 from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
-from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site
+from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site, TimedWord
 from zoo.owsm_ctc import CtcPrefixScorer, best_path
 from zoo.owsm_decoder import OwsmStepper
 from zoo.owsm_languages import candidates, language_tokens
@@ -234,6 +234,13 @@ class OwsmBase:
         start = torch.full((hidden.values.shape[0], 1), self.module.sos, device=self.device)
         logits = OwsmStepper(self.module.decoder, hidden.values, start).start().float()
         return logits[:, list(self._language_ids.values())].softmax(dim=-1)
+
+    @torch.inference_mode()
+    def align_words(self, hidden: Hidden, hypotheses: Sequence[Hypothesis]) -> list[tuple[TimedWord, ...]]:
+        """When each word of each hypothesis was said, by CTC. hidden: what it was decoded from."""
+        from zoo.owsm_words import align
+
+        return align(self, hidden, hypotheses)
 
     @property
     def end_token(self) -> int:

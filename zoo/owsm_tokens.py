@@ -36,6 +36,11 @@ class OwsmTokenizer:
             )
         return self.ids[token]
 
+    def is_special(self, token: int) -> bool:
+        """Language, task, timestamp, ...: in angle brackets, as ESPnet tells them apart."""
+        written = self.tokens[token]
+        return written[0] == "<" and written[-1] == ">" and written != "<space>"
+
     def encode(self, text: str) -> list[int]:
         """A piece that is not in the list is `<unk>`, as in ESPnet."""
         if self._pieces is not None:
@@ -47,8 +52,7 @@ class OwsmTokenizer:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text without special tokens (those in angle brackets, as ESPnet's `text_nospecial`)."""
-        pieces = [self.tokens[token] for token in tokens]
+        pieces = [self.tokens[token] for token in tokens if not self.is_special(token)]
         if self._pieces is None:
             pieces = [" " if piece == "<space>" else piece for piece in pieces]
-        pieces = [piece for piece in pieces if not (piece[0] == "<" and piece[-1] == ">")]
         return ("".join(pieces) if self._pieces is None else self._pieces.decode_pieces(pieces)).strip()

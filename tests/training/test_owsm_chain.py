@@ -127,9 +127,9 @@ def test_adapters_of_one_base_are_refused_by_another(chain, toy_base, tmp_path):
     of_whisper = read_weights(toy.trained_adapter("hi", 8, ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")))
     folder = toy_owsm.folder()
     base = family.load(folder, family.card(folder, MODEL), context="dynamic")
-    with pytest.raises(AdapterError, match="q_proj"):
+    with pytest.raises(AdapterError, match="38 of 38 sites do not exist in owsm-toy"):
         Bank(base).load("hi", of_whisper)
-    with pytest.raises(AdapterError, match=r"linear_|w_1|channel"):
+    with pytest.raises(AdapterError, match="50 of 50 sites do not exist in debug"):
         Bank(toy_base).load("hi", of_owsm)
     from zoo import debug_owsm
 

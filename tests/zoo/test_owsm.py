@@ -298,3 +298,61 @@ def test_silence_is_no_error(trained):
     for options in ({}, {"beam_size": 3}, {"ctc_weight": 0.3, "beam_size": 2}, {"ctc_weight": 1.0}):
         (found,) = base.decode(base.encode(base.features([clip])), ["en"], DecodeOptions(**options))
         assert np.isfinite(found.log_probability)
+
+
+def test_words_lie_where_their_letters_sound(trained):
+    """By CTC: every letter of the toy speech lasts 90 ms, so the words are where they were put."""
+    base = load(trained, context="dynamic")
+    made = [clip for clip in toy.clips(40, ("en",), seed=8) if clip[0].duration_s <= 0.99]
+    hidden = base.encode(base.features([u for u, _, _ in made]))
+    found = base.decode(hidden, ["en"] * len(made), DecodeOptions(ctc_weight=1.0))
+    right = 0
+    for words, hypothesis, (utterance, text, _) in zip(base.align_words(hidden, found), found, made, strict=True):
+        if hypothesis.text != text:
+            continue
+        right += 1
+        (word,) = words
+        assert word.word == text
+        lead = (utterance.duration_s - toy.LETTER_S * len(text)) / 2
+        assert word.start_s == pytest.approx(lead, abs=0.12)
+        assert word.end_s == pytest.approx(utterance.duration_s - lead, abs=0.12)
+        assert 0 < word.probability <= 1
+    assert right > 10
+
+
+def test_forced_alignment_is_the_best_of_all_paths():
+    """Against every path of a small case, one by one."""
+    import itertools
+
+    from zoo.owsm_words import token_spans
+
+    scores = torch.randn(6, 4, generator=torch.Generator().manual_seed(3)).log_softmax(-1)
+    for tokens in ([1, 2], [1, 1], [3], [2, 1, 2]):
+        paths = {}
+        for path in itertools.product(range(4), repeat=6):
+            collapsed = [token for token, _ in itertools.groupby(path) if token != 0]
+            if collapsed == tokens:
+                paths[path] = sum(float(scores[t, token]) for t, token in enumerate(path))
+        best = max(paths, key=paths.get)
+        runs, t = [], 0
+        for token, group in itertools.groupby(best):
+            length = len(list(group))
+            if token != 0:
+                runs.append([t, t + length])
+            t += length
+        assert token_spans(scores, tokens, 0).tolist() == runs
+    assert token_spans(scores, [1] * 5, 0)[-1, 1] == 6, "no path: the frames are shared"
+    assert token_spans(scores, [], 0).shape == (0, 2)
+
+
+def test_words_are_parted_at_spaces(trained):
+    from zoo.owsm_words import _words
+
+    base = load(trained)
+    tokens = base.tokenizer.encode("ab cd e")
+    times = np.stack([np.arange(len(tokens)), np.arange(len(tokens)) + 1], axis=1).astype(float)
+    words = _words(base, tokens, times, np.ones(len(tokens)), "en")
+    assert [word.word for word in words] == ["ab", " cd", " e"]
+    assert [token for word in words for token in word.tokens] == tokens
+    assert (words[1].start_s, words[1].end_s) == (4.0, 6.0), "the space before a word is no part of its time"
+    assert [word.word for word in _words(base, tokens[1:3], times, np.ones(2), "zh")] == ["a", "b"]
