@@ -197,7 +197,9 @@ def _timed(events, text: str, length: int, scale: float) -> tuple[tuple[Timed, .
 def speak_all(texts: Iterable[tuple[str, str]], *, voices: int = 1, seed: int = 0) -> list[Spoken]:
     """Each (text, language) in so many voices, none of which any training clip of boli has (`synthesis.VARIANTS`).
 
-    Sentences that espeak-ng says nothing for are left out.
+    Sentences that espeak-ng says nothing for are left out. Texts, voices and phones follow from the seed; the samples do
+    so in a fresh process only: espeak-ng carries some of its state from one sentence to the next, and lengths differ by
+    less than a hundredth.
     """
     espeak = speaker()
     spoken = []

@@ -77,6 +77,8 @@ def _against(found: TransferResult, folder: Path) -> list[Path]:
                     )  # fmt: skip
             ax.axhline(0, color="#999999", linewidth=0.6)
             ax.set_yscale("symlog", linthresh=20)  # one adapter that ruins a language would hide the others
+            ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            ax.yaxis.set_minor_formatter(lambda value, _: "")
             ax.margins(0.15)
             ax.set_xlabel(kind if kind.startswith("similarity") else f"distance: {kind}")
             test = tests[kind].test if kind in tests else None

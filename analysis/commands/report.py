@@ -52,11 +52,23 @@ def report(
     for name in names:
         folder = out / name.replace("/", "--") if len(names) > 1 else out
         inputs = Inputs(
-            choice=Choice(store, name, options.split(languages), rank, variant), manifests=tuple(manifest),
-            cache=held, train=tuple(train or ()), model=model, subset=subset, limit=limit,
-            layer_clips=layer_clips, scopes=options.split(scopes), latency_clips=latency_clips, sentences=sentences, bootstrap=bootstrap, seed=seed, device=device,
-            batch_size=batch_size, show=True,
-        )  # fmt: skip
+            choice=Choice(store, name, options.split(languages), rank, variant),
+            manifests=tuple(manifest),
+            cache=held,
+            train=tuple(train or ()),
+            model=model,
+            subset=subset,
+            limit=limit,
+            layer_clips=layer_clips,
+            scopes=options.split(scopes),
+            latency_clips=latency_clips,
+            sentences=sentences,
+            bootstrap=bootstrap,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            show=True,
+        )
         made = build(inputs, folder, only=options.split(only), runs=runs, title=title, say=typer.echo)
         typer.echo(f"written: {made.page} and {made.slides} ({made.about['seconds']:.0f} s)")
 

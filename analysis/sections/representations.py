@@ -1,14 +1,15 @@
-"""Section: what changes inside the base?"""
+"""Section: what do adapters change inside?"""
 
-from analysis.sections import Section, Tables, named
+from analysis.sections import Section, Tables
 
 
 def _run(inputs):
-    from analysis.inputs import manifest_checksums
+    from analysis.inputs import manifest_checksums, read_clips
     from analysis.representations import representations
 
+    clips = read_clips(inputs.manifests, subset=inputs.subset, limit=inputs.layer_clips)
     return representations(
-        inputs.fresh_base(), inputs.adapters.stored, inputs.clips, cache=inputs.cache, seed=inputs.seed,
+        inputs.fresh_base(), inputs.adapters.stored, clips, cache=inputs.cache, seed=inputs.seed,
         batch_clips=inputs.batch_size, manifests=manifest_checksums(inputs.manifests), progress=inputs.show,
     )  # fmt: skip
 
@@ -20,60 +21,46 @@ def _draw(found, folder):
 
 
 def says(tables: Tables) -> list[str]:
+    rows = [r for r in tables.get("with_base", []) if r["speech"] == "all" and r["cka"] is not None]
     said = []
-    rows = [row for row in tables.get("with_base", []) if row["cka"] is not None]
-    whole = [row for row in rows if row["speech"] == "all"]
-    if whole:
-        least = min(whole, key=lambda row: row["cka"])
+    for label in dict.fromkeys(r["adapter"] for r in rows):
+        own = [r for r in rows if r["adapter"] == label]
+        least = min(own, key=lambda r: r["cka"])
+        mean = sum(r["cka"] for r in own) / len(own)
         said.append(
-            f"Over all clips, the layer that is moved furthest from the base is {least['layer']} of {least['adapter']} "
-            f"(CKA {least['cka']:.3f})."
+            f"{label}: CKA with the base is {mean:.3f} on average over {len(own)} layers and lowest at {least['layer']} "
+            f"({least['cka']:.3f})."
         )
-        means = {}
-        for part in ("encoder", "decoder"):
-            values = [row["cka"] for row in whole if row["layer"].startswith(part)]
-            if values:
-                means[part] = sum(values) / len(values)
-        if len(means) == 2:
-            more = min(means, key=lambda part: means[part])
-            said.append(
-                f"The {more} is moved more: CKA with the base is {means['encoder']:.3f} in the encoder and "
-                f"{means['decoder']:.3f} in the decoder, mean of adapters and layers."
-            )
-    own = [row["cka"] for row in rows if row["own_language"]]
-    others = [row["cka"] for row in rows if row["speech"] != "all" and not row["own_language"]]
-    if own and others:
-        said.append(
-            f"On clips of its own language an adapter keeps CKA {sum(own) / len(own):.3f} with the base, on those of other "
-            f"languages {sum(others) / len(others):.3f}."
-        )
-    pairs = [row for row in tables.get("pairs", []) if row["adapter"] != "base" and row["cka"] is not None]
+    pairs = [r for r in tables.get("pairs", []) if r["cka"] is not None and not r["two_seeds"]]
     if pairs:
-        top = [row for row in pairs if row["layer"] == pairs[-1]["layer"]]
-        most, least = max(top, key=lambda row: row["cka"]), min(top, key=lambda row: row["cka"])
-        said.append(
-            f"At the last layer {named([most['adapter'], most['other']])} are most alike (CKA {most['cka']:.3f}), "
-            f"{named([least['adapter'], least['other']])} least ({least['cka']:.3f})."
-        )
+        layers = list(dict.fromkeys(r["layer"] for r in pairs))
+        means = {
+            layer: sum(r["cka"] for r in pairs if r["layer"] == layer) / sum(r["layer"] == layer for r in pairs)
+            for layer in layers
+        }
+        low = min(means, key=lambda layer: means[layer])
+        said.append(f"Between adapters it is lowest at {low} ({means[low]:.3f} on average): there they differ most.")
+    twins = [r["cka"] for r in tables.get("pairs", []) if r["cka"] is not None and r["two_seeds"]]
+    if twins:
+        said.append(f"Two seeds of one language reach {sum(twins) / len(twins):.3f} on average: the ceiling.")
     return said
 
 
 SECTION = Section(
     name="representations",
     title="Representations",
-    question="How far does an adapter move each layer, and do adapters move it alike?",
+    question="Where do adapters change what the base makes of the same audio?",
     method=(
-        "Linear, debiased CKA (Kornblith et al. 2019, with the unbiased HSIC of Song et al. 2012) of hidden states at the "
-        "same frames of the same audio; in the decoder, at the same tokens of the reference text. 1 is equal up to rotation "
-        "and scale. Frames of one clip resemble each other, so small differences say little. The tap is what the language "
-        "classifier reads; each point is the mean of one clip's frames."
+        "Hidden states of every layer on the same clips, with each adapter and without, compared by linear centred kernel "
+        "alignment (Kornblith et al. 2019), debiased. 1 is the same up to rotation and scale. The tap's features, from "
+        "which the language is heard, are laid out in the plane."
     ),
     run=_run,
     draw=_draw,
     says=says,
     captions={
-        "representations_with_base": "CKA of each adapter's hidden states with those of the base alone, layer by layer.",
-        "representations_pairs": "CKA of every two systems at layers spread over the base.",
-        "representations_tap": "Clips by their mean features at the tap of the base alone; only nearness has a meaning.",
+        "representations_with_base": "CKA with the base alone, layer by layer: lower is changed more.",
+        "representations_pairs": "CKA between adapters, layer by layer.",
+        "representations_tap": "The tap's features of each clip in the plane; only nearness has a meaning.",
     },
 )
