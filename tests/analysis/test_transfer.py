@@ -8,8 +8,8 @@ from analysis.cache import Cache
 from analysis.hearing import listen
 from analysis.inputs import Choice, read_clips
 from analysis.transfer import Cell, Correlation, TransferResult, _correlate, transfer
-from tests.training.conftest import write_manifest
 from tests.toy_router import name_toy
+from tests.training.conftest import write_manifest
 from training.evaluation.normalisers import indic
 from zoo.errors import AdapterError, DataError
 
@@ -76,7 +76,7 @@ def test_source_and_target_choose_single_cells(listener, manifest):
 
 def test_unknown_languages_are_refused(listener, manifest):
     clips = read_clips([manifest], limit=1)
-    with pytest.raises(DataError, match="--source it: there is none. Valid: hi, te"):
+    with pytest.raises(DataError, match=r"--source it: there is none\. Valid: hi, te"):
         transfer(listener, clips, sources=["it"])
     with pytest.raises(DataError, match="--target pa: there is none"):
         transfer(listener, clips, targets=["pa"])
