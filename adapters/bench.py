@@ -10,6 +10,7 @@ import typer
 from adapters.bench_models import SHAPES, TARGETS
 from adapters.bench_passes import measure
 from adapters.bench_swaps import measure_swaps
+from adapters.bench_tables import as_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -48,9 +49,18 @@ def bench(
     dtype: Annotated[str, typer.Option(help="Of the base.")] = "float32",
     bank_dtype: Annotated[str, typer.Option(help="Of the adapters.")] = "float32",
     peers: Annotated[bool, typer.Option(help="Also PEFT and merged weights.")] = True,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="tiny; 1 and 64 residents, 1 and 4 active, 3 rounds: two minutes.")
+    ] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all rows here.")] = None,
 ) -> None:
-    """Time of one pass with adapters mixed in, against the base alone, PEFT and merged weights."""
+    """Time of one pass with adapters mixed in, against the base alone, PEFT and merged weights.
+
+    Without options about half an hour on two cores, most of it for `small`; `--shapes tiny` five minutes.
+    `python -m adapters.bench_tables FILE.json` remakes the tables.
+    """
+    if quick:
+        shapes, residents, active, runs = "tiny", "1,64", "1,4", 3
     rows: list[dict[str, Any]] = []
     for shape in shapes.split(","):
         for batch in (int(b) for b in batches.split(",")):
@@ -84,19 +94,7 @@ def bench(
         "dtype": dtype,
         "bank_dtype": bank_dtype,
     }
-    print(
-        f"{settings['machine']}; rank {rank}, sites {targets}, clips of {clip_s:g} s, {steps} tokens, medians of {runs} interleaved runs, {dtype}\n"
-    )
-    print("| shape | batch | residents | contender | ms | x base |\n|---|---|---|---|---|---|")
-    for row in rows:
-        print(
-            f"| {row['shape']} | {row['batch']} | {row['residents']} | {row['contender']} | {1000 * row['seconds']:.1f} | {row['x_base']:.2f} |"
-        )
-    print("\n| shape | swap | residents | ms | MB per adapter |\n|---|---|---|---|---|")
-    for row in swaps:
-        size = f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else ""
-        print(f"| {row['shape']} | {row['contender']} | {row['residents']} | {1000 * row['seconds']:.2f} | {size} |")
+    content = {"settings": settings, "passes": rows, "swaps": swaps}
+    print(as_text(content))
     if json_path is not None:
-        json_path.write_text(
-            json.dumps({"settings": settings, "passes": rows, "swaps": swaps}, indent=1), encoding="utf-8"
-        )
+        json_path.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -59,6 +59,8 @@ def build(shape: str, device: str, dtype: "torch.dtype"):
         module = WhisperForConditionalGeneration(config).to(dtype)
     module.generation_config = GenerationConfig(eos_token_id=50257, pad_token_id=50257, decoder_start_token_id=50258)
     for name, value in {
+        "is_multilingual": True,
+        "prev_sot_token_id": 50361,
         "lang_to_id": {"<|hi|>": 50276},
         "task_to_id": {"transcribe": 50360},
         "no_timestamps_token_id": 50364,
@@ -123,6 +125,15 @@ def peft_copy(base, adapters: dict[str, "LoraWeights"], rank: int, targets: tupl
     model.set_adapter(names[0])
     model.eval().requires_grad_(False)
     return WhisperBase(module, None, None, base.card, base.folder, context="dynamic"), model
+
+
+def cut_for_generate(module, frames: int) -> None:
+    """Let transformers' own `generate` take clips of so many encoder frames: its encoder refuses any other length."""
+    from torch import nn
+
+    encoder = module.model.encoder
+    encoder.embed_positions = nn.Embedding.from_pretrained(encoder.embed_positions.weight[:frames])
+    encoder.max_source_positions = module.config.max_source_positions = frames
 
 
 def merged(base, weights: "LoraWeights"):

@@ -1,7 +1,9 @@
 """Time of one pass with adapters mixed in, beside the base alone, PEFT and merged weights.
 
-Every contender runs the same driver on the same weights: encode a batch of clips, then decode a fixed number of steps.
-Only what sits at the sites differs. Runs are interleaved in one process and medians are reported.
+Every contender encodes the same batch of clips with the same weights, then decodes a fixed number of steps. All run our
+driver, so that only what sits at the sites differs, but those named `generate`: they are PEFT as its users run it,
+through transformers, with the positions cut to the clips' length. Runs are interleaved in one process and medians are
+reported.
 """
 
 import gc
@@ -10,7 +12,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from adapters.bench_models import TARGETS, build, merged, peft_copy, random_adapter
+from adapters.bench_models import TARGETS, build, cut_for_generate, merged, peft_copy, random_adapter
 
 
 def workload(base, batch: int, clip_s: float, steps: int) -> Callable[[], Any]:
@@ -32,6 +34,30 @@ def workload(base, batch: int, clip_s: float, steps: int) -> Callable[[], Any]:
             stepper = WhisperStepper(base.module.model.decoder, base.module.proj_out, hidden.values, prompt, steps)
             greedy(stepper, prompt, -1, steps)
         if base.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return once
+
+
+def generating(model, module, batch: int, clip_s: float, steps: int, **options) -> Callable[[], Any]:
+    """The same work through transformers' `generate`. model: what is called; module: the Whisper inside it."""
+    import torch
+
+    weight = module.model.encoder.conv1.weight
+    mels = torch.randn(batch, module.config.num_mel_bins, round(clip_s * 100), device=weight.device, dtype=weight.dtype)
+
+    def once() -> None:
+        with torch.inference_mode():
+            written = model.generate(
+                input_features=mels,
+                language="hi",
+                task="transcribe",
+                min_new_tokens=steps,
+                max_new_tokens=steps,
+                **options,
+            )
+        assert written.shape[1] >= steps, f"generate wrote {written.shape[1]} tokens, not {steps}"
+        if weight.device.type == "cuda":
             torch.cuda.synchronize()
 
     return once
@@ -138,23 +164,43 @@ def measure(
         note(group, held)
     if peers:
         few = {name: adapters[name] for name in list(adapters)[: max(actives)]}
-        in_peft, model = peft_copy(plain, few, rank, kinds)
-        through_peft = workload(in_peft, batch, clip_s, steps)
-        into_weights = workload(merged(plain, adapters["a0"]), batch, clip_s, steps)
-        group = {
-            "base alone": alone,
-            "bank hard, 1 active": mixed(Mixture.one_hot(["a0"] * batch)),
-            "PEFT single": through_peft,
-            "merged weights": into_weights,
-        }
+        group, more = _peers(plain, few, rank, kinds, actives, batch, clip_s, steps)
+        group = {"base alone": alone, "bank hard, 1 active": mixed(Mixture.one_hot(["a0"] * batch)), **group}
         for active in (a for a in actives if 1 < a <= batch):
-            names = [f"a{b % active}" for b in range(batch)]
-
-            def by_names(names=names) -> None:
-                with model._enable_peft_forward_hooks(adapter_names=names):
-                    through_peft()
-
-            group[f"PEFT adapter_names, {active} active"] = by_names
-            group[f"bank hard, {active} active"] = mixed(Mixture.one_hot([*names]))
+            hard = f"bank hard, {active} active"
+            group[hard] = mixed(Mixture.one_hot([f"a{b % active}" for b in range(batch)]))
+            tags[hard] = {"active": active, "policy": "hard"}
+        tags |= more
         note(group, loaded)
     return rows
+
+
+def _peers(plain, adapters: dict, rank: int, kinds, actives: list[int], batch: int, clip_s: float, steps: int):
+    """Contenders that are not the bank, and what their rows say besides."""
+    import copy
+
+    in_peft, model = peft_copy(plain, adapters, rank, kinds)
+    through_peft = workload(in_peft, batch, clip_s, steps)
+    group: dict[str, Callable[[], Any]] = {
+        "PEFT single": through_peft,
+        "merged weights": workload(merged(plain, adapters["a0"]), batch, clip_s, steps),
+    }
+    tags: dict[str, dict[str, Any]] = {}
+    frames = round(clip_s * plain.frame_rate)
+    module = copy.deepcopy(plain.module, {id(p): p for p in plain.module.parameters()})
+    for each in (module, in_peft.module):
+        cut_for_generate(each, frames)
+    group["generate, base alone"] = generating(module, module, batch, clip_s, steps)
+    group["generate, PEFT single"] = generating(model, in_peft.module, batch, clip_s, steps)
+    for active in (a for a in actives if 1 < a <= batch):
+        names = [f"a{b % active}" for b in range(batch)]
+
+        def by_names(names=names) -> None:
+            with model._enable_peft_forward_hooks(adapter_names=names):
+                through_peft()
+
+        ours, theirs = f"PEFT adapter_names, {active} active", f"generate, PEFT adapter_names, {active} active"
+        group[ours] = by_names
+        group[theirs] = generating(model, in_peft.module, batch, clip_s, steps, adapter_names=names)
+        tags[ours] = tags[theirs] = {"active": active, "policy": "hard"}
+    return group, tags

@@ -1,9 +1,12 @@
 import json
 import math
 
+import pytest
 from typer.testing import CliRunner
 
 from adapters.bench import app
+from adapters.bench_page import put
+from zoo.errors import BoliError
 
 
 def test_every_contender_is_measured_and_written(tmp_path):
@@ -15,6 +18,7 @@ def test_every_contender_is_measured_and_written(tmp_path):
     assert {row["contender"] for row in content["passes"]} == {
         "base alone", "bank, no mixture", "bank hard, 1 active", "bank hard, 2 active", "bank soft over 2",
         "PEFT single", "merged weights", "PEFT adapter_names, 2 active",
+        "generate, base alone", "generate, PEFT single", "generate, PEFT adapter_names, 2 active",
     }  # fmt: skip
     assert {row["contender"] for row in content["swaps"]} == {
         "bank, from memory", "bank, from disk, checked", "PEFT load_adapter", "PEFT hotswap_adapter",
@@ -22,3 +26,14 @@ def test_every_contender_is_measured_and_written(tmp_path):
     rows = [*content["passes"], *content["swaps"]]
     assert all(math.isfinite(row["seconds"]) and row["seconds"] > 0 for row in rows)
     assert all(f"| {row['contender']} |" in result.output for row in rows)
+
+
+def test_tables_are_put_between_their_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nafter\n")
+    put("new", page, "a")
+    put("new", page, "a")
+    assert page.read_text() == "before\n<!-- a -->\nnew\n<!-- /a -->\nafter\n"
+    with pytest.raises(BoliError, match="has no place for b"):
+        put("new", page, "b")
+    assert "new" in page.read_text()
