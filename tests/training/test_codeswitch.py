@@ -77,6 +77,8 @@ def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_
     assert both[0]["key"] == both[1]["key"] != ""
     assert both[0]["value"] < one("wer", "unswitched")["value"]
     assert one("pier", strategy="segments")["count"] > 0
+    assert one("shown_where_switched")["value"] > 0.7
+    assert one("shown_where_not")["value"] == 0.0
     assert {m["conditions"]["kind"] for m in found if m["measure"] == "kind_wer"} == {
         "inter different",
         "intra different",

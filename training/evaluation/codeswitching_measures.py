@@ -134,12 +134,12 @@ def _shown(report: CodeSwitchReport, router: "Router", members: list[int], speec
     run = report.runs[0]
 
     def on(i: int) -> bool:
-        return any(
-            (path := smooth(np.log(p.probabilities + 1e-12), p.frame_rate, router.smoothing)).gain
-            >= router.smoothing.shown
-            and len(path.spans) > 1
-            for p in run.transcripts[i].posteriors
-        )
+        heard = run.transcripts[i].posteriors  # of the segments, end to end the whole clip
+        if not heard:
+            return False
+        frames = np.log(np.concatenate([p.probabilities for p in heard]) + 1e-12)
+        path = smooth(frames, heard[0].frame_rate, router.smoothing)
+        return len(path.spans) > 1 and path.gain >= router.smoothing.shown
 
     measured = []
     for name, positions in (("shown_where_switched", report.switched), ("shown_where_not", report.controls)):
