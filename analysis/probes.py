@@ -17,6 +17,7 @@ Voicing, manner and place are probed on consonants. Intervals are percentile boo
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,10 @@ import numpy as np
 from analysis.cache import digest
 from analysis.hearing import Listener
 from analysis.inputs import checksums, manifest_checksums
-from analysis.vocabulary import overlaps
 from analysis.probe_data import PHONE, WORD, States, Task, states, tasks
 from analysis.progress import steps
 from analysis.result import Provenance, Row
+from analysis.vocabulary import overlaps
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def probe(
                 "config": stored.record.config_sha256 if stored else "", "speech": digest_of(spoken_of[language]), "espeak-ng": speaker().version,
                 "options": asdict(options),
             },
-            lambda: _probe_all(states(listener, spoken_of[language], stored), found, options),
+            partial(_measure, listener, spoken_of[language], stored, found, options),
         )  # fmt: skip
         for task in found:
             for layer in range(listener.base.n_layers + 1):
@@ -191,6 +192,10 @@ def digest_of(spoken: "Sequence[Spoken]") -> str:
     """Checksum of what was said by which voices, for the cache; not of the samples, which espeak-ng does not repeat to
     the bit within one process. The voices' pitch and pace follow from the seed, which is among the options."""
     return digest({"said": [[s.language, s.text, s.speaker, [p.label for p in s.phones]] for s in spoken]})
+
+
+def _measure(listener: Listener, spoken: "Sequence[Spoken]", stored: Any, found: Sequence[Task], options: ProbeOptions):
+    return _probe_all(states(listener, spoken, stored), found, options)
 
 
 def _probe_all(made: States, found: Sequence[Task], options: ProbeOptions) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_what_cannot_be_planned_is_refused(toy_store, speech):
     given = {"train": [speech["train"]], "valid": [speech["test"]], "store": toy_store}
     with pytest.raises(AdapterError, match="an adapter of hi itself"):
         plan(source, "hi", **given)
-    with pytest.raises(DataError, match="Share 1.5 is no part"):
+    with pytest.raises(DataError, match=r"Share 1\.5 is no part"):
         plan(source, "te", shares=[1.5], **given)
     with pytest.raises(DataError, match="1% of 20 clips is none"):
         plan(source, "te", shares=[0.01], **given)
