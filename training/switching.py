@@ -92,6 +92,7 @@ def _is_test(subset: str, source: str) -> bool:
 
 def _offline(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[Smoothing, dict[str, Any]]:
     """The largest F1 within half a second; among equals the larger cost. `shown` lets few clips in one language pass."""
+    assert router.classifier is not None, "router.load gives one"
     languages = router.classifier.languages
     heard = _heard_whole(router, clips)
     spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}

@@ -98,8 +98,8 @@ def codeswitch(
         report.write_tables(tables, found)
     if json is not None:
         typer.echo(f"written: {report.write_json(json, found, loaded, manifests, worst)}")
-    if pictures is not None or page is not None:
-        folder = pictures or Path(page).with_suffix("")
+    folder = pictures if pictures is not None else page.with_suffix("") if page is not None else None
+    if folder is not None:
         drawn = draw(folder, found, worst)
         typer.echo(f"written: {len(drawn)} pictures in {folder}")
         if page is not None:
