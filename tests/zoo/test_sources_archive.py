@@ -314,7 +314,9 @@ def test_a_truncated_safetensors_file_is_refused(hub):
 
 
 def test_files_that_no_family_knows_are_refused(hub):
-    with pytest.raises(ModelError, match=r"No family knows the files of http.*\(readme\).*Valid: a model of espnet, owsm, whisper"):
+    with pytest.raises(
+        ModelError, match=r"No family knows the files of http.*\(readme\).*Valid: a model of espnet, owsm, whisper"
+    ):
         pull(hub, tar({"folder/readme": b"x"}))
 
 
