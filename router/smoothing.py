@@ -29,8 +29,9 @@ class Smoothing:
     shown: float = 1.0
     """Switching is on by itself where the stretches are at least this much more probable, in nat-seconds, than any one
     language throughout."""
-    context_s: float = 0.2
-    """Audio beyond its own that a segment is encoded with on each side; the decoder never sees it."""
+    context_s: float = 0.0
+    """Audio beyond its own that a segment is encoded with on each side; the decoder never sees its frames. Where it was
+    measured it did harm (docs/log.md)."""
     seam_s: float = 0.15
     """A seam may move by this much to where it is quietest, so that it cuts no word."""
 

@@ -85,7 +85,7 @@ def test_a_batch_of_switched_and_plain_clips_gives_what_each_gives_alone(toy_rou
 
 def test_without_context_a_segment_is_the_cut_clip(toy_router, mixed):
     """Encoding the stretch with nothing around it and decoding all of it is transcribing it alone."""
-    toy_router.smoothing = replace(toy_router.smoothing, context_s=0.0)
+    assert toy_router.smoothing.context_s == 0.0
     for audio, _ in mixed[:4]:
         for segment in toy_router.transcribe(audio).segments:
             part = audio[round(segment.start * 16_000) : round(segment.end * 16_000)]
@@ -93,6 +93,19 @@ def test_without_context_a_segment_is_the_cut_clip(toy_router, mixed):
 
 
 @pytest.mark.parametrize("policy", ["hard", "soft", "threshold", "hierarchical"])
+def test_with_context_a_segment_still_begins_and_ends_at_its_seams(toy_router, mixed):
+    """The context is heard by the encoder alone: the segments' times do not move, and nothing is left out."""
+    plain = [toy_router.transcribe(audio) for audio, _ in mixed[:4]]
+    toy_router.smoothing = replace(toy_router.smoothing, context_s=0.2)
+    around = [toy_router.transcribe(audio) for audio, _ in mixed[:4]]
+    for one, other in zip(plain, around, strict=True):
+        assert [(s.start, s.end, s.language) for s in one.segments] == [
+            (s.start, s.end, s.language) for s in other.segments
+        ]
+        covered(other)
+    assert [t.text for t in plain] != [t.text for t in around], "the encoder did hear it"
+
+
 def test_every_policy_and_both_strategies(toy_router, mixed, policy):
     audio, segments = mixed[0]
     for strategy in ("segments", "frames"):
