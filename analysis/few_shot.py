@@ -268,8 +268,8 @@ def plan(
     """The trainings of one target: at each share from scratch and from `source`, all at once and set free in stages.
 
     shares: of the target's clips in `train`, drawn by the seed; a larger share holds the smaller. Rank, alpha, sites and
-    context are those of `source`, so that its weights fit. Raises DataError for a share outside (0, 1), or one that leaves no clip; AdapterError where
-    the source is of the target language.
+    context are those of `source`, so that its weights fit. Raises DataError for a share outside (0, 1), or one that
+    leaves no clip; AdapterError where the source is of the target language.
     """
     from training.data.manifest import read_manifest, require_languages
 

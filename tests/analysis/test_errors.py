@@ -31,10 +31,14 @@ def test_every_wrong_word_is_in_one_class(listener, manifest):
 
     clips = read_clips([manifest])
     found = errors(listener, clips, manifests=[manifest])
-    assert {(r["language"], r["system"]) for r in found.classes} == {(a, s) for a in ("hi", "te") for s in ("base", "adapter")}
+    assert {(r["language"], r["system"]) for r in found.classes} == {
+        (a, s) for a in ("hi", "te") for s in ("base", "adapter")
+    }
     heard = listener.hear(listener.adapters[0], clips, "hi", "adapter").heard
     own = [clips.records[i] for i in sorted(heard)]
-    aligned = align([r.text for r in own], [heard[i].text for i in sorted(heard)], ["hi"] * len(own), normaliser("indic"))
+    aligned = align(
+        [r.text for r in own], [heard[i].text for i in sorted(heard)], ["hi"] * len(own), normaliser("indic")
+    )
     counted = sum(r["count"] for r in found.classes if (r["language"], r["system"]) == ("hi", "adapter"))
     assert counted == aligned.words[:, 1:].sum()
     assert any("unknown words were not looked for" in note for note in found.provenance.notes)
@@ -64,7 +68,10 @@ def test_costs_are_those_of_the_files(listener, manifest):
         ("hi", "base"), ("hi", "adapter"), ("te", "base"), ("te", "adapter"),
     ]  # fmt: skip
     own = found.costs[1]
-    file = toy.trained_adapter("hi", 8, ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")) / "adapter_model.safetensors"
+    file = (
+        toy.trained_adapter("hi", 8, ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))
+        / "adapter_model.safetensors"
+    )
     assert own.adapter_bytes == file.stat().st_size
     assert own.trained_parameters == listener.adapters[0].record.parameters > 0
     assert own.share_of_base == pytest.approx(own.trained_parameters / found.base_parameters)

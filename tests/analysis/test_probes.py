@@ -74,7 +74,9 @@ def test_probes_are_scikit_learns_ridge_classifier():
     theirs = np.empty(300, dtype=int)
     for train, test in GroupKFold(3, shuffle=True, random_state=OPTIONS.seed).split(values, groups=groups):
         scale = StandardScaler().fit(values[train])
-        model = RidgeClassifier(alpha=OPTIONS.ridge, solver="cholesky").fit(scale.transform(values[train]), labels[train])
+        model = RidgeClassifier(alpha=OPTIONS.ridge, solver="cholesky").fit(
+            scale.transform(values[train]), labels[train]
+        )
         theirs[test] = model.predict(scale.transform(values[test]))
     assert np.array_equal(ours, theirs)
 

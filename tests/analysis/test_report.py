@@ -192,7 +192,15 @@ def test_nothing_is_discussed_that_was_not_measured():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "–"), (True, "yes"), (1234567, "1,234,567"), (0.12345, "0.123"), (12345.6, "12,346"), ([], "–"), ("<b>", "<b>")],
+    [
+        (None, "–"),
+        (True, "yes"),
+        (1234567, "1,234,567"),
+        (0.12345, "0.123"),
+        (12345.6, "12,346"),
+        ([], "–"),
+        ("<b>", "<b>"),
+    ],
 )
 def test_cells(value, shown):
     assert cell(value) == shown

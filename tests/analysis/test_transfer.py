@@ -48,7 +48,9 @@ def test_a_cell_is_jiwers_rate_of_its_transcripts(found, listener, manifest):
     hypotheses = [indic(heard[i].text) for i in sorted(heard)]
     cell = next(c for c in found.cells if (c.source, c.target, c.metric, c.normaliser) == ("hi", "te", "cer", "indic"))
     assert cell.value == pytest.approx(jiwer.cer(references, hypotheses))
-    base = next(c for c in found.cells if (c.source, c.target, c.metric, c.normaliser) == ("base", "te", "cer", "indic"))
+    base = next(
+        c for c in found.cells if (c.source, c.target, c.metric, c.normaliser) == ("base", "te", "cer", "indic")
+    )
     assert cell.gain == pytest.approx((base.value - cell.value) / base.value)
     assert cell.gain_low <= cell.gain <= cell.gain_high
 
@@ -113,7 +115,9 @@ def planted(distance_of) -> list[Cell]:
     for i, a in enumerate(languages):
         for j, b in enumerate(languages):
             gain = distance_of(distances[i, j], i, j)
-            cells.append(Cell(a, b, f"{a}:r8", "cer", "indic", 0.5, 0.4, 0.6, 100, 10, gain, gain - 0.1, gain + 0.1, 0.9))
+            cells.append(
+                Cell(a, b, f"{a}:r8", "cer", "indic", 0.5, 0.4, 0.6, 100, 10, gain, gain - 0.1, gain + 0.1, 0.9)
+            )
     return cells
 
 
