@@ -9,7 +9,7 @@ from analysis.commands import options
 
 
 def register(app: typer.Typer) -> None:
-    app.command(name="few-shot", context_settings={"allow_extra_args": False})(few_shot)
+    app.command(name="few-shot")(few_shot)
 
 
 def few_shot(
@@ -33,9 +33,6 @@ def few_shot(
     set free in stages. What the store has already is left as it is; boli analyze transfer scores them."""
     from adapters.store import Store
     from analysis.few_shot import plan
-    from training.adapter import train_adapter
-    from training.adapter_recipe import AdapterRecipe
-    from training.recipe import load
     from zoo.errors import DataError
 
     opened = Store(store)
@@ -49,14 +46,18 @@ def few_shot(
         begun, target, train=train, valid=valid, store=store, shares=parts, progressive=progressive, seeds=draws,
         recipe=str(recipe), overrides=override or (),
     )  # fmt: skip
-    for number, job in enumerate(jobs, 1):
-        if dry_run:
+    if dry_run:
+        for job in jobs:
             typer.echo(job.command)
-            continue
+        return
+    from training.adapter import train_adapter
+    from training.adapter_recipe import AdapterRecipe
+    from training.recipe import load
+
+    for number, job in enumerate(jobs, 1):
         if opened.find(base=begun.key.base, language=target, rank=begun.key.rank, variant=job.variant):
             typer.echo(f"{number} of {len(jobs)}: {job.variant} is in the store")
             continue
         typer.echo(f"{number} of {len(jobs)}: {job.variant}")
         train_adapter(load(AdapterRecipe, job.recipe, job.overrides))
-    if not dry_run:
-        typer.echo(f"next: boli analyze transfer --store {store} --manifest TEST.jsonl")
+    typer.echo(f"next: boli analyze transfer --store {store} --manifest TEST.jsonl")
