@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -67,12 +68,21 @@ def list_models(
 def show(name: str, as_json: Json = False) -> None:
     """Everything boli knows about one model."""
     from zoo import cache, checksum, manager, registry
+    from zoo.sources import espnet_table
 
     plain = name.partition("@")[0]
     card = manager.cards().get(plain)
     entry = manager.find(name) if card is not None or cache.is_name(plain) else None
     folder: Path | None
     known: dict = {}
+    row = espnet_table.find(plain) if card is None and not Path(name).exists() else None
+    if row is not None and entry is None:
+        name = plain = row.name
+        entry = manager.find(name)
+    if row is not None and entry is None:
+        described = asdict(row) | {"source": row.source, "pulled": "no"}
+        _print(described) if as_json else _lines(described)
+        return
     if entry is not None:
         card, folder = card or entry.card, entry.folder
         manifest = entry.manifest
@@ -88,9 +98,11 @@ def show(name: str, as_json: Json = False) -> None:
         folder = None
     known = card.to_dict() | known | {"folder": str(folder or "")}
     known["registered_as"] = registry.targets().get(card.family, "no family of this name")
-    if as_json:
-        _print(known)
-        return
+    _print(known) if as_json else _lines(known)
+
+
+def _lines(known: dict) -> None:
+    """A line for each thing that is known."""
     for key, value in known.items():
         if value in ("", 0, (), [], {}, 0.0):
             continue

@@ -82,6 +82,8 @@ def resolve(name: str) -> tuple[Card, Path]:
     if known is not None and known.source.startswith("repo:"):
         return _in_place(known)
     folder = Path(name).expanduser()
+    if not cache.is_name(plain) and not folder.exists() and (row := espnet_table.find(plain)):
+        return resolve(row.name)
     if known is None and (name.startswith((".", "/", "~")) or not cache.is_name(plain)):
         if folder.is_file():
             return _unpacked(folder.resolve())

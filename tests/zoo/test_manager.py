@@ -67,7 +67,7 @@ def test_unknown_names_are_answered_with_the_known_and_the_close_ones(home, boli
     ) as refusal:
         manager.resolve("openai/whisper-smal")
     assert "To mend it: boli zoo pull openai/whisper-small" in str(refusal.value)
-    with pytest.raises(ModelError, match=r"Valid: boli-embedded, debug, distil-whisper/.*boli zoo list"):
+    with pytest.raises(ModelError, match=r"Valid: boli-embedded, debug, debug-owsm, distil-whisper/.*boli zoo list"):
         manager.resolve("xyz")
     with pytest.raises(ModelError, match=r"\./nothing is no folder"):
         manager.resolve("./nothing")

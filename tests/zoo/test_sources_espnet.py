@@ -63,9 +63,20 @@ def test_titles_that_are_no_names_of_the_cache(hub, table, packs, boli):
     for written in (title, name, f"espnet:{title}", f"espnet:{name}"):
         assert boli("zoo", "pull", written)[0] == 0
         assert manager.resolve(name)[0].source == f"espnet:{name}"
+        assert manager.resolve(title)[1] == manager.resolve(name)[1]
+        assert json.loads(boli("zoo", "show", title, "--json")[1])["folder"] == str(manager.resolve(name)[1])
         manager.remove(name)
     assert boli("zoo", "pull", "mine", "--from", f"espnet:{title}")[0] == 0
     assert manager.find("mine").manifest.source == f"espnet:{name}"
+
+
+def test_what_is_known_of_a_model_that_was_not_pulled(known, boli):
+    shown = json.loads(boli("zoo", "show", NAME, "--json")[1])
+    assert (shown["task"], shown["corpus"], shown["languages"], shown["pulled"]) == ("asr", "mini_an4", ["en"], "no")
+    assert shown["url"].endswith("?download=1")
+    assert "mini_an4" in boli("zoo", "show", NAME)[1]
+    manager.pull(NAME)
+    assert "exp/asr/config.yaml" in json.loads(boli("zoo", "show", NAME, "--json")[1])["files"]
 
 
 def test_unknown_names_are_answered_with_close_ones(known, advised):
