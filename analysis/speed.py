@@ -74,6 +74,8 @@ def generate(folder: Path, count: int, shape: str, rank: int, targets: str, seed
     sites = shape_of_sites(shape, targets)
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": list(TARGETS[targets])}
     generator = torch.Generator().manual_seed(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # many small products: on a busy machine threads mostly wait for each other
     with tempfile.TemporaryDirectory() as made:
         (Path(made) / CONFIG).write_text(json.dumps(config))
         for n in steps("making adapters", range(count)):
@@ -85,6 +87,7 @@ def generate(folder: Path, count: int, shape: str, rank: int, targets: str, seed
             language = ("hi", "pa", "te", "it")[n % 4]
             about = Record(f"random/{shape}", language, rank, f"s{n}", base_sha256="00" * 32, seed=n)
             store.publish(AdapterKey(about.base, language, rank, about.variant), Path(made), about)
+    torch.set_num_threads(threads)
 
 
 def measure(folder: Path) -> Timed:
