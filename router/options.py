@@ -18,8 +18,8 @@ class TranscribeOptions(PolicyOptions):
     ctc_weight: float = 0.0
     """Share of CTC in the scores, for bases with a CTC head (OWSM): 0 the decoder alone, 1 CTC alone."""
     timestamps: Literal["none", "segment", "word"] = "none"
-    """Times inside a chunk: those the model writes (segment; only models trained to do so), or per word by aligning the
-    decoder's cross-attention (word; any Whisper model)."""
+    """Times inside a chunk: those the model writes (segment; only models trained to do so), or per word (word) by
+    aligning the decoder's cross-attention (Whisper) or CTC (OWSM)."""
     batch_size: int = 8
     """Most chunks in one pass."""
     task: Literal["transcribe", "translate"] = "transcribe"
