@@ -104,6 +104,11 @@ class Adapters:
     def checksums(self) -> dict[str, str]:
         return checksums(self.stored)
 
+    @cached_property
+    def contents(self) -> tuple[str, ...]:
+        """What each adapter is, for cache keys: its tensors and how they are scaled."""
+        return tuple(f"{stored.record.weights_sha256} {stored.record.config_sha256}" for stored in self.stored)
+
     def read(self, sites: Sequence[str]) -> list[dict[str, LoraSite]]:
         """The pairs of `sites` of every adapter, in their order."""
         return [read_some(stored.folder, sites, stored.name) for stored in self.stored]

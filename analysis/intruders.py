@@ -75,7 +75,7 @@ def intruders(
         members = [i for i, stored in enumerate(adapters.stored) if site in names[stored.name]]
         key = {
             "base": base.weights_sha256,
-            "adapters": [adapters.checksums[adapters.names[i]] for i in members],
+            "adapters": [adapters.contents[i] for i in members],
             "site": site,
             "leading": LEADING,
         }

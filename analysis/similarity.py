@@ -157,8 +157,6 @@ def _pairs_of_sites(adapters: Adapters, cache: Cache, progress: bool) -> dict[st
     """Site -> its pairs and (out, in). Blocks of sites run side by side, each on one thread."""
     import torch
 
-    sums = list(adapters.checksums.values())
-
     def block(sites: tuple[str, ...]) -> dict[str, tuple[SitePairs, tuple[int, int]]]:
         held: list[dict[str, Any]] = []
 
@@ -173,7 +171,7 @@ def _pairs_of_sites(adapters: Adapters, cache: Cache, progress: bool) -> dict[st
 
         found = {}
         for site in sites:
-            item = cache.item(KIND, {"adapters": sums, "site": site}, partial(compute, site))
+            item = cache.item(KIND, {"adapters": adapters.contents, "site": site}, partial(compute, site))
             made = SitePairs(item["inner"], item["left"], item["right"], item["ranks"])
             found[site] = made, (int(item["shape"][0]), int(item["shape"][1]))
         return found

@@ -182,7 +182,7 @@ def _values(adapters: Adapters, cache: Cache, progress: bool) -> dict[str, dict[
         stored = adapters.stored[i]
         item = cache.item(
             KIND,
-            {"adapter": adapters.checksums[stored.name], "config": stored.record.config_sha256},
+            {"adapter": adapters.contents[i]},
             lambda: _of_pairs(read_some(stored.folder, list(stored.record.update_norms), stored.name)),
         )
         return item

@@ -211,6 +211,18 @@ def test_the_command_writes_numbers_and_figures_and_goes_on_from_its_cache(store
     assert "has no adapter that is meant. Valid: toy:hi:r4:default" in capsys.readouterr().err
 
 
+def test_the_cache_knows_how_tensors_are_scaled(store, tmp_path):
+    """The same tensors under another alpha are another adapter."""
+    pairs, other = factors(4, 1), publish(store, "te", factors(4, 2))
+    cache = Cache(tmp_path / "cache")
+    for alpha in (4.0, 40.0):
+        made = [publish(store, "hi", pairs, alpha=alpha, variant=f"a{alpha:g}"), other]
+        kept, fresh = similarity(of_stored(made), cache=cache), similarity(of_stored(made))
+        np.testing.assert_array_equal(kept.cosine, fresh.cosine)
+    assert cache.found == 0
+    assert cache.made == 2 * len(SITES)
+
+
 def test_places_are_read_from_names():
     assert place("model.encoder.layers.3.self_attn.q_proj").module == "self_attn.q_proj"
     owsm = place("decoder.decoders.11.src_attn.linear_k")
