@@ -144,7 +144,7 @@ def convert(source: Path, weights: "LoraWeights", folder: Path) -> Path:
 
 
 def train_classifier(base, clips: list[BenchClip], folder: Path) -> None:
-    """A linear head that knows these clips, so that each is routed to an adapter of its own language."""
+    """A linear head that knows these clips, in both contexts, so that each is routed to an adapter of its own language."""
     import torch
 
     from router.classifier import ClassifierConfig, TapClassifier
@@ -154,14 +154,20 @@ def train_classifier(base, clips: list[BenchClip], folder: Path) -> None:
     head = classifier.head
     pooled = []
     with torch.inference_mode():
-        for clip in clips:
-            hidden = base.encode(base.features([clip.utterance]), until=base.tap)
-            pooled.append(head.norm(hidden.values.float())[0, : int(hidden.lengths[0])].mean(dim=0))
+        for context in ("dynamic", "30s"):
+            base.context = context
+            for clip in clips:
+                hidden = base.encode(base.features([clip.utterance]), until=base.tap)
+                pooled.append(head.norm(hidden.values.float())[0, : int(hidden.lengths[0])].mean(dim=0))
     x = torch.stack(pooled).clone()
     wanted = torch.nn.functional.one_hot(
-        torch.tensor([LANGUAGES.index(clip.language) for clip in clips]), len(LANGUAGES)
+        torch.tensor([LANGUAGES.index(clip.language) for clip in clips] * 2), len(LANGUAGES)
     ).float()
-    with torch.no_grad():  # fewer clips than values: least squares meets every one of them
-        head.out.weight.copy_(torch.linalg.lstsq(x, 20 * wanted - 10).solution.T)
-        head.out.bias.zero_()
+    with torch.no_grad():  # ridge regression on centred features
+        mean = x.mean(dim=0)
+        gram = (x - mean).T @ (x - mean)
+        damped = gram + 1e-4 * gram.trace() / len(gram) * torch.eye(len(gram))
+        weight = torch.linalg.solve(damped, (x - mean).T @ (20 * wanted - 10)).T
+        head.out.weight.copy_(weight)
+        head.out.bias.copy_(-weight @ mean)
     classifier.save(folder)

@@ -126,10 +126,13 @@ class FasterWhisper:
             )
             for language, folder in prepared.merged.items()
         }
-        vocabulary = next(iter(self.models.values())).hf_tokenizer.get_vocab_size()
+        some = next(iter(self.models.values()))
+        vocabulary = some.hf_tokenizer.get_vocab_size()
         # A timestamp, too, would end the window early. CTranslate2 takes a vocabulary of less than 51,865 tokens for an
         # English model, whose prompt has no language.
         self.suppressed = list(range(prepared.end, vocabulary))
+        # CTranslate2 writes at most half of `max_length`, which faster-whisper counts from the prompt's first token.
+        self.prompt = 4 if some.model.is_multilingual else 2
 
     def one(self, clip: BenchClip, padded: bool) -> None:
         segments, _ = self.models[clip.language].transcribe(
@@ -137,7 +140,7 @@ class FasterWhisper:
             language=clip.language,
             beam_size=1,
             temperature=0.0,
-            max_new_tokens=clip.tokens,
+            max_new_tokens=2 * clip.tokens - self.prompt,
             suppress_tokens=self.suppressed,
             without_timestamps=True,
             condition_on_previous_text=False,

@@ -1,0 +1,46 @@
+"""`boli bench router` on the smallest shape: every system runs, writes what it was told to, and lands in the tables."""
+
+import json
+import math
+
+import pytest
+from typer.testing import CliRunner
+
+from router.bench import app
+from router.bench_clips import LANGUAGES, mixed_batch, single_clips
+from router.bench_ours import KINDS
+from router.bench_tables import as_text
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the peers' libraries
+
+
+def test_every_system_is_measured_and_written(toy_folder, tmp_path):
+    written = tmp_path / "router.json"
+    options = (
+        f"--models {toy_folder} --durations 1,6 --each 1 --batch 3 --tokens 5 --rank 4 --runs 1 --threads 1 --no-memory"
+    )
+    result = CliRunner().invoke(app, [*options.split(), "--json", str(written)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    content = json.loads(written.read_text())
+    rows = content["results"]
+    assert len({row["scenario"] for row in rows}) == 3
+    mixed = {row["system"] for row in rows if "mixed" in row["scenario"]}
+    assert mixed >= {*KINDS, "PEFT adapter_names, 30 s", "PEFT adapter_names, our context"}
+    assert {f"faster-whisper {p}, {c}" for p in ("fp32", "int8") for c in ("30 s", "our context")} <= mixed
+    assert all(row["routed_right"] == 1 for row in rows if row["system"] == "boli fp32")
+    assert all(math.isfinite(row["seconds"]) and row["seconds"] > 0 for row in rows)
+    assert all(f"| {row['system']} |" in result.output for row in rows)
+    text = as_text(content)
+    assert text in result.output
+    assert "| both padded to 30 s, int8 |" in text
+    assert text.count("| boli fp32, adapters above the tap | one by one") == 4  # two rows of times, two of overheads
+
+
+def test_clips_are_the_repositorys_speech_of_the_length_asked_for():
+    clips = single_clips([1.0, 2.5], 3)
+    assert [clip.duration_s for clip in clips] == [1.0] * 3 + [2.5] * 3
+    assert [clip.language for clip in clips] == [*LANGUAGES, *LANGUAGES]
+    assert all(clip.utterance.audio.std() > 0.01 for clip in clips)
+    batch = mixed_batch(8, 16)
+    assert all(1.5 <= clip.duration_s <= 5.0 and clip.tokens == 16 for clip in batch)
+    assert len({clip.duration_s for clip in batch}) > 4
