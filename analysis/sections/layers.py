@@ -3,6 +3,7 @@
 from analysis.sections import Section, Tables, percent, signed
 
 MEASURE = "cer"
+MOST_SHARE = 3  # of a gain that is next to nothing everything is a multiple
 
 
 def _run(inputs):
@@ -37,11 +38,17 @@ def says(tables: Tables) -> list[str]:
         alone = min(only, key=lambda r: r[f"{MEASURE}_change"])
         sure = [r for r in off if r[f"{MEASURE}_change_low"] is not None and r[f"{MEASURE}_change_low"] > 0]
         share = most[f"{MEASURE}_share"]
+        change = alone[f"{MEASURE}_change"]
         said.append(
-            f"{label}: the layer it can least do without is {most['group']} "
-            f"({signed(most[f'{MEASURE}_change'], 1)} character errors"
-            f"{f', {percent(share)} of the gain' if share is not None else ''}); alone, {alone['group']} does most "
-            f"({signed(alone[f'{MEASURE}_change'], 1)}). {len(sure)} of {len(off)} layers are missed beyond their interval."
+            f"{label}: the layer it can least do without is {most['group']} ("
+            f"{signed(most[f'{MEASURE}_change'], 1)} character errors"
+            f"{f', {percent(share)} of the gain' if share is not None and share <= MOST_SHARE else ''}); "
+            + (
+                f"alone, {alone['group']} does most ({signed(change, 1)}). "
+                if change < 0
+                else "no layer alone does better than the base. "
+            )
+            + f"{len(sure)} of {len(off)} layers are missed beyond their interval."
         )
     parts = [r for r in rows if r["scope"] == "part" and r["how"] == "only" and r[f"{MEASURE}_share"] is not None]
     for part in ("encoder", "decoder"):

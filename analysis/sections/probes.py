@@ -30,8 +30,8 @@ def says(tables: Tables) -> list[str]:
         control = sum(r["control"] for r in best.values()) / len(best)
         layers = named([f"{language} {r['layer']}" for language, r in best.items()])
         said.append(
-            f"{task.capitalize()}: {percent(mean)} at the base's best layer, {percent(control)} on the control task, mean of "
-            f"{len(best)} languages (best layers: {layers})."
+            f"{task.capitalize()}: {percent(mean)} at the base's best layer, {percent(control)} on the control task, "
+            f"{f'mean of {len(best)} languages' if len(best) > 1 else 'one language'} (best layers: {layers})."
         )
     changes = [r for r in tables.get("changes", []) if r["low"] is not None and r["layer"] > 0]
     if changes:

@@ -19,10 +19,11 @@ def manifest(tmp_path_factory):
     return write_manifest(tmp_path_factory.mktemp("speech") / "test.jsonl", ("hi", "te"), 12, 8)
 
 
-@pytest.fixture
-def listener(toy_folder, toy_store, monkeypatch):
-    name_toy(toy_folder, monkeypatch)
-    return listen(Choice(toy_store), Cache(None))
+@pytest.fixture(scope="module")
+def listener(toy_folder, toy_store, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        name_toy(toy_folder, patch)
+        return listen(Choice(toy_store), Cache(tmp_path_factory.mktemp("cache")))
 
 
 def test_every_wrong_word_is_in_one_class(listener, manifest):

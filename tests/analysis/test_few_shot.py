@@ -1,5 +1,7 @@
 """Little data: shares from records, pairs on equal data, the share that training from scratch would need."""
 
+import shutil
+
 import pytest
 
 from adapters.store import Store
@@ -7,7 +9,7 @@ from analysis.cache import Cache
 from analysis.few_shot import Trained, _pairs, efficiencies, plan, score_few_shot, share_needed
 from analysis.hearing import listen
 from analysis.inputs import Choice, read_clips
-from tests.toy_router import build_store, name_toy
+from tests.toy_router import name_toy
 from tests.training.conftest import write_manifest
 from zoo.errors import AdapterError, DataError
 
@@ -56,14 +58,15 @@ def speech(tmp_path_factory):
     }
 
 
-def test_planned_trained_and_scored(toy_folder, monkeypatch, tmp_path, speech):
+def test_planned_trained_and_scored(toy_folder, toy_store, monkeypatch, tmp_path, speech):
     """Two trainings of two steps through the real job, from scratch and from the Hindi adapter."""
     from training.adapter import train_adapter
     from training.adapter_recipe import AdapterRecipe
     from training.recipe import load
 
     name_toy(toy_folder, monkeypatch)
-    store = build_store(toy_folder, tmp_path / "store")
+    store = tmp_path / "store"
+    shutil.copytree(toy_store, store)
     source = Store(store).select("hi")
     jobs = plan(
         source, "te", train=[speech["train"]], valid=[speech["test"]], store=store, shares=[0.5], progressive=0,

@@ -19,13 +19,14 @@ def manifest(tmp_path_factory):
     return write_manifest(tmp_path_factory.mktemp("speech") / "test.jsonl", ("en", "hi", "te"), 24, 7)
 
 
-@pytest.fixture
-def listener(toy_folder, toy_store, monkeypatch):
-    name_toy(toy_folder, monkeypatch)
-    return listen(Choice(toy_store), Cache(None))
+@pytest.fixture(scope="module")
+def listener(toy_folder, toy_store, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        name_toy(toy_folder, patch)
+        return listen(Choice(toy_store), Cache(tmp_path_factory.mktemp("cache")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def found(listener, manifest):
     return transfer(listener, read_clips([manifest]), manifests=[manifest], bootstrap=100)
 
