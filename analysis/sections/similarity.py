@@ -58,7 +58,7 @@ SECTION = Section(
     method=(
         "An adapter adds ΔW = (α/r) B A to each site's weight (α/√r for rsLoRA). Cosines of ΔW over all sites come from "
         "r × r products (the trace trick); the overlap of subspaces is the mean squared cosine of the principal angles, "
-        "held against its expectation for random subspaces of the same size. A and B themselves are never compared: they "
+        "shown between its expectation for random subspaces of the same size (0) and containment (1). A and B themselves are never compared: they "
         "are defined only up to an invertible matrix between them."
     ),
     run=_run,
