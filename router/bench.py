@@ -149,10 +149,12 @@ def systems(prepared, peers: bool, converted: bool, device: str):
     if converted:
         for precision, compute_type in (("fp32", "float32"), ("int8", "int8")):
             merged = FasterWhisper(prepared, compute_type)
-            for padded, where in ((True, "30 s"), (False, "our context")):
-                system = f"faster-whisper {precision}, {where}"
-                one[system] = many[system] = lambda clips, merged=merged, padded=padded: merged.batch(clips, padded)
-                memory[system] = f"faster-whisper {compute_type} {where}"
+            for system, call in (
+                (f"faster-whisper {precision}, 30 s", merged.padded),
+                (f"CTranslate2 {precision}, our context", merged.cut),
+            ):
+                one[system] = many[system] = call
+                memory[system] = f"{system.split()[0]} {compute_type}"
     return one, many, memory, heard
 
 

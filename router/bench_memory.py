@@ -22,7 +22,7 @@ def _run(kind: str, prepared: Prepared, device: str) -> float:
     from router.bench_peers import FasterWhisper, TransformersPeft
 
     clips, together = single_clips([3.0, 30.0], 1), mixed_batch(8, 16)
-    padded = kind.endswith("30 s")
+    padded = kind.endswith("30 s")  # of transformers
     system: Any
     if kind in KINDS:
         system = Ours(load_router(prepared, kind, device), True)
@@ -36,9 +36,10 @@ def _run(kind: str, prepared: Prepared, device: str) -> float:
         system.pipeline(together, padded)
     else:
         system = FasterWhisper(prepared, kind.split()[1])
+        call = system.padded if kind.startswith("faster-whisper") else system.cut
         for clip in clips:
-            system.one(clip, padded)
-        system.batch(together, padded)
+            call([clip])
+        call(together)
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

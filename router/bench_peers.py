@@ -1,7 +1,7 @@
 """`boli bench router`: what people use today, on the same weights and clips.
 
 Each peer is given the right language and adapter. It runs at its own context (30 s), and at ours where it can: a
-transformers model whose positions are cut to the clip's grid, CTranslate2 with features of the grid's length.
+transformers model whose positions are cut to the clip's grid; CTranslate2 itself, since faster-whisper always pads.
 """
 
 import logging
@@ -127,32 +127,60 @@ class FasterWhisper:
             for language, folder in prepared.merged.items()
         }
         some = next(iter(self.models.values()))
-        vocabulary = some.hf_tokenizer.get_vocab_size()
-        # A timestamp, too, would end the window early. CTranslate2 takes a vocabulary of less than 51,865 tokens for an
-        # English model, whose prompt has no language.
-        self.suppressed = list(range(prepared.end, vocabulary))
-        # CTranslate2 writes at most half of `max_length`, which faster-whisper counts from the prompt's first token.
-        self.prompt = 4 if some.model.is_multilingual else 2
+        # A timestamp, too, would end the window early.
+        self.suppressed = list(range(prepared.end, some.hf_tokenizer.get_vocab_size()))
+        # CTranslate2 takes a vocabulary of less than 51,865 tokens for an English model, whose prompt has no language.
+        self.multilingual = some.model.is_multilingual
 
-    def one(self, clip: BenchClip, padded: bool) -> None:
-        segments, _ = self.models[clip.language].transcribe(
-            clip.utterance.audio,
-            language=clip.language,
-            beam_size=1,
-            temperature=0.0,
-            max_new_tokens=2 * clip.tokens - self.prompt,
-            suppress_tokens=self.suppressed,
-            without_timestamps=True,
-            condition_on_previous_text=False,
-            compression_ratio_threshold=None,
-            log_prob_threshold=None,
-            no_speech_threshold=None,
-            chunk_length=grid_s([clip], padded),
-        )
-        written = sum(len(segment.tokens) for segment in segments)
-        if written not in (0, clip.tokens):  # it leaves a segment out whose text is only spaces
-            raise AssertionError(f"faster-whisper wrote {written} tokens for {clip.utterance.id}, not {clip.tokens}")
-
-    def batch(self, clips: list[BenchClip], padded: bool) -> None:
+    def padded(self, clips: list[BenchClip]) -> None:
+        """faster-whisper as it comes: clip by clip, each padded to 30 s."""
         for clip in clips:
-            self.one(clip, padded)
+            segments, _ = self.models[clip.language].transcribe(
+                clip.utterance.audio,
+                language=clip.language,
+                beam_size=1,
+                temperature=0.0,
+                # CTranslate2 writes at most half of its `max_length`, which counts from the prompt's first token.
+                max_new_tokens=2 * clip.tokens - (4 if self.multilingual else 2),
+                suppress_tokens=self.suppressed,
+                without_timestamps=True,
+                condition_on_previous_text=False,
+                compression_ratio_threshold=None,
+                log_prob_threshold=None,
+                no_speech_threshold=None,
+            )
+            written = sum(len(segment.tokens) for segment in segments)
+            if written:  # it leaves a segment out whose text is only spaces
+                self._check(written, clip)
+
+    def cut(self, clips: list[BenchClip]) -> None:
+        """CTranslate2 below faster-whisper, which always pads: features of the grid's length, the clips of one language
+        as a batch."""
+        import numpy as np
+
+        seconds = grid_s(clips, False)
+        for language in sorted({clip.language for clip in clips}):
+            model, mine = self.models[language], [clip for clip in clips if clip.language == language]
+            features = [
+                model.feature_extractor(np.pad(clip.utterance.audio, (0, seconds * 16_000 - len(clip.utterance.audio))))
+                for clip in mine
+            ]
+            encoded = model.encode(np.stack([each[:, : 100 * seconds] for each in features]))
+            marks = ["<|startoftranscript|>", "<|notimestamps|>"]
+            if self.multilingual:
+                marks[1:1] = [f"<|{language}|>", "<|transcribe|>"]
+            prompt = [model.hf_tokenizer.token_to_id(mark) for mark in marks]
+            results = model.model.generate(
+                encoded,
+                [prompt] * len(mine),
+                beam_size=1,
+                max_length=2 * mine[0].tokens,
+                suppress_tokens=self.suppressed,
+            )
+            for clip, result in zip(mine, results, strict=True):
+                self._check(len(result.sequences_ids[0]), clip)
+                model.hf_tokenizer.decode(result.sequences_ids[0])
+
+    def _check(self, written: int, clip: BenchClip) -> None:
+        if written != clip.tokens:
+            raise AssertionError(f"CTranslate2 wrote {written} tokens for {clip.utterance.id}, not {clip.tokens}")
