@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import boli
@@ -91,6 +92,37 @@ def test_ctc_joins_from_the_command_line(chain, capsys):
     assert json.loads(capsys.readouterr().out)["language"] == language
     assert boli.main(f"{start} --ctc-weight 0.3 --timestamps segment".split()) == 1
     assert "CTC cannot predict timestamps" in capsys.readouterr().err
+
+
+def test_a_recording_that_changes_language_is_cut_there(chain):
+    root, _ = chain
+    routed = router.load(MODEL, root / "store", context="dynamic")
+    rng = np.random.default_rng(3)
+    parts = [toy.clip([0, 3, 5, 1, 6, 2, 7, 4] * 3, language, rng) for language in ("hi", "te")]
+    sound = np.concatenate([utterance.audio for utterance, _ in parts])
+    # no word of the text is asked for: the toy never saw more than a second, and each half lasts two
+    found = routed.transcribe(sound, switching=True, strategy="segments", ctc_weight=1.0)
+    assert [segment.language for segment in found.segments] == ["hi", "te"]
+    assert found.segments[0].end == pytest.approx(parts[0][0].duration_s, abs=0.4)
+    assert found.segments[0].end == found.segments[1].start
+
+
+def test_words_have_times(chain):
+    root, _ = chain
+    routed = router.load(MODEL, root / "store", context="dynamic")
+    clip, _, _ = toy.clips(1, ("te",), seed=40)[0]
+    (segment,) = routed.transcribe(clip.audio, language="te", timestamps="word").segments
+    assert segment.words
+    assert 0 <= segment.words[0].start < segment.words[-1].end <= clip.duration_s + 1e-6
+
+
+def test_its_adapters_are_analysed(chain, capsys):
+    root, _ = chain
+    for analysis in ("similarity", "spectrum"):
+        run(f"analyze {analysis} --store {root / 'store'} --base {MODEL} --out {root / 'analysis'} --no-cache")
+    assert "hi - te: cosine" in capsys.readouterr().out
+    tables = {path.name for path in (root / "analysis").rglob("*.csv")}
+    assert tables
 
 
 def test_it_is_evaluated(chain, capsys):
