@@ -92,7 +92,6 @@ def test_without_context_a_segment_is_the_cut_clip(toy_router, mixed):
             assert segment.text == toy_router.transcribe(part, language=segment.language).text
 
 
-@pytest.mark.parametrize("policy", ["hard", "soft", "threshold", "hierarchical"])
 def test_with_context_a_segment_still_begins_and_ends_at_its_seams(toy_router, mixed):
     """The context is heard by the encoder alone: the segments' times do not move, and nothing is left out."""
     plain = [toy_router.transcribe(audio) for audio, _ in mixed[:4]]
@@ -106,6 +105,7 @@ def test_with_context_a_segment_still_begins_and_ends_at_its_seams(toy_router, m
     assert [t.text for t in plain] != [t.text for t in around], "the encoder did hear it"
 
 
+@pytest.mark.parametrize("policy", ["hard", "soft", "threshold", "hierarchical"])
 def test_every_policy_and_both_strategies(toy_router, mixed, policy):
     audio, segments = mixed[0]
     for strategy in ("segments", "frames"):
