@@ -24,7 +24,7 @@ from analysis.deltas import Compact, compact
 if TYPE_CHECKING:
     import torch
 
-TILE_BYTES = 8_000_000  # of one product, so that a tile stays in the processor's cache
+TILE_BYTES = 600_000  # of one product, so that a tile stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,14 @@ def all_pairs(pairs: Sequence[LoraSite]) -> SitePairs:
         for h in range(g, len(groups)):
             others, two = groups[h]
             columns = torch.tensor(others)
-            # component-major: sums over components then run along the adapters, which is fast
-            Uj, Vj, sj = _component_major(two)
-            r, s = one.s.shape[1], two.s.shape[1]
-            size = max(1, TILE_BYTES // (4 * r * s * len(others)))
+            Uj, Vj, sj = two.U.permute(2, 1, 0).contiguous(), two.V.permute(2, 1, 0).contiguous(), two.s.T.float()
+            r = one.s.shape[1]
+            size = max(1, TILE_BYTES // (4 * r * len(others)))
             for start in range(0, len(members), size):
                 tile = slice(start, min(start + size, len(members)))
                 first = start if g == h else 0
                 rows = torch.tensor(members[tile])
-                part = _tile(one, tile, Uj[:, first:], Vj[:, first:], sj[:, first:])
+                part = _tile(one, tile, Uj[:, :, first:], Vj[:, :, first:], sj[:, first:])
                 for whole, values in zip((inner, left, right), part, strict=True):
                     whole[rows[:, None], columns[first:]] = values
                     whole[columns[first:, None], rows] = values.T
@@ -74,32 +73,21 @@ def all_pairs(pairs: Sequence[LoraSite]) -> SitePairs:
     return SitePairs(inner.numpy(), left.numpy() / least, right.numpy() / least, ranks)
 
 
-def _component_major(found: Compact) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-    """U `[r, K, out]`, V `[r, K, in]`, s `[r, K]`, fp32."""
-    return (
-        found.U.permute(2, 0, 1).contiguous(),
-        found.V.permute(2, 0, 1).contiguous(),
-        found.s.T.float().contiguous(),
-    )
-
-
 def _tile(one: Compact, tile: slice, Uj: "torch.Tensor", Vj: "torch.Tensor", sj: "torch.Tensor"):
-    """inner, left sum and right sum `[a, b]` of the adapters of `tile` against all of `j`."""
-    Ui, Vi, si = (each.flatten(0, 1) if each.ndim == 3 else each for each in _component_major(_cut(one, tile)))
-    r, a = si.shape
-    s, b = sj.shape
-    GU, GV = Ui @ Uj.flatten(0, 1).T, Vi @ Vj.flatten(0, 1).T
+    """inner, left sum and right sum `[a, b]` of the adapters of `tile` against all of j: `[s, out, b]`, `[s, in, b]`,
+    `[s, b]`. One component of j at a time, so that no product is larger than the processor's cache."""
+    import torch
 
-    def summed(values: "torch.Tensor") -> "torch.Tensor":
-        return values.view(r, a, s, b).sum(2)
-
-    left, right = summed(GU.square()).sum(0), summed(GV.square()).sum(0)
-    inner = (summed(GU.mul_(GV).mul_(sj.flatten())) * si.unsqueeze(2)).sum(0)
-    return inner, left, right
-
-
-def _cut(found: Compact, tile: slice) -> Compact:
-    return Compact(found.U[tile], found.s[tile], found.V[tile])
+    Ui, Vi = (X[tile].permute(2, 0, 1).flatten(0, 1) for X in (one.U, one.V))
+    si = one.s[tile].T.float()
+    (r, a), b = si.shape, sj.shape[1]
+    inner, left, right = (torch.zeros(r * a, b) for _ in range(3))
+    for U, V, s in zip(Uj, Vj, sj, strict=True):
+        GU, GV = Ui @ U, Vi @ V
+        left.addcmul_(GU, GU)
+        right.addcmul_(GV, GV)
+        inner.add_(GU.mul_(GV).mul_(s))
+    return (inner.view(r, a, b) * si.unsqueeze(2)).sum(0), left.view(r, a, b).sum(0), right.view(r, a, b).sum(0)
 
 
 def null_overlap(r: np.ndarray, s: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
