@@ -81,11 +81,11 @@ def _do_they_help(tables) -> list[str]:
             f"Another language's adapter gains {signed(mean)} on average, the language's own {signed(mean_own)}. "
             + (
                 f"In {len(ahead)} of {len(other)} pairs the foreign adapter does better than the own one"
-                f"{f' ({named(ahead)})' if len(ahead) <= 6 else ''}: there the own adapter has learned little that is its "
-                "language's alone, or overfits."
+                f"{f' ({named(ahead)})' if len(ahead) <= 6 else ''}; these are point values, the "
+                "intervals stand in the table."
                 if ahead
-                else "In no pair does the foreign adapter do better than the own one: what an adapter learned is of its "
-                "language."
+                else "In no pair does the foreign adapter do better than the own one: on these clips what an adapter learned "
+                "is of its language."
             )
         )
     return said
@@ -129,8 +129,7 @@ def _where(tables) -> list[str]:
             f"Probes: {len(beyond)} of {len(changes)} differences between adapter and base leave out zero, {word} the "
             f"{chance:.0f} that chance gives; the mean change is {100 * _mean(changes, 'change'):+.1f} points of accuracy. "
             + (
-                "What the encoder tells of phones to a linear probe has changed little: the adapters' gain lies elsewhere, "
-                "in the decoder or in what is not linear."
+                "A linear probe on the encoder sees little of what the adapters change."
                 if len(beyond) < 2 * chance
                 else "The adapters change what the encoder makes linearly readable."
             )
