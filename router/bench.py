@@ -42,7 +42,7 @@ def bench(
 ) -> None:
     """Latency, throughput and memory of routed transcription, beside transformers + PEFT and faster-whisper.
 
-    Without options about ten minutes on two cores. `python -m router.bench_tables FILE.json` remakes the tables.
+    Without options a quarter of an hour or more on two cores. `python -m router.bench_tables FILE.json` remakes the tables.
     """
     import torch
 
