@@ -7,14 +7,19 @@ take turns, clip by clip. Peak memory is that of a process of its own.
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adapters.bench import machine
 from router.bench_tables import as_text
+
+if TYPE_CHECKING:
+    from router.bench_ours import Ours
+    from router.bench_clips import BenchClip
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 System = Callable[[list], None]
@@ -117,6 +122,10 @@ def measure(
     return [{**row, "peak_mib": peaks.get(row["system"]), "routed_right": right.get(row["system"])} for row in rows]
 
 
+def _first(ours: "Ours", clips: "list[BenchClip]") -> None:
+    ours.one(clips[0])
+
+
 def systems(prepared, peers: bool, converted: bool, device: str):
     """Name -> what to call with a list of clips: for clips that come alone, and for a batch; name -> what its memory is
     measured as; name -> what counts how it routed."""
@@ -133,18 +142,18 @@ def systems(prepared, peers: bool, converted: bool, device: str):
         router = load_router(prepared, kind, device)
         routed, told = Ours(router, True), Ours(router, False)
         heard[kind] = routed
-        one[kind] = lambda clips, routed=routed: routed.one(clips[0])
-        many[kind] = lambda clips, routed=routed: routed.batch(clips)
+        one[kind] = partial(_first, routed)
+        many[kind] = routed.batch
         memory[kind] = kind
         if "fp32" in kind and "padded" not in kind:
-            one[f"{kind}, language given"] = lambda clips, told=told: told.one(clips[0])
+            one[f"{kind}, language given"] = partial(_first, told)
     if peers:
         peft = TransformersPeft(prepared, device)
         for padded, where in ((True, "30 s"), (False, "our context")):
             pipeline = f"transformers pipeline + PEFT, {where}"
-            one[pipeline] = many[pipeline] = lambda clips, padded=padded: peft.pipeline(clips, padded)
+            one[pipeline] = many[pipeline] = partial(peft.pipeline, padded=padded)
             names = f"PEFT adapter_names, {where}"
-            many[names] = lambda clips, padded=padded: peft.adapter_names(clips, padded)
+            many[names] = partial(peft.adapter_names, padded=padded)
             memory[pipeline] = f"transformers {where}"
     if converted:
         for precision, compute_type in (("fp32", "float32"), ("int8", "int8")):

@@ -1,7 +1,7 @@
 """`boli bench router`: boli's own ways through one set of weights."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from router.bench_clips import LANGUAGES, BenchClip
 from router.bench_models import Prepared
@@ -28,7 +28,8 @@ def load_router(prepared: Prepared, kind: str, device: str = "cpu") -> "Router":
     from router.router import Router
     from zoo.whisper_family import family
 
-    variant, context, settings = KINDS[kind]
+    variant, context, given = KINDS[kind]
+    settings: dict[str, Any] = dict(given)
     card = replace(family.card(prepared.base, "bench"), context=context)
     base = family.load(prepared.base, card, device=device, context=context, **settings)
     classifier = TapClassifier.load(prepared.store / "classifier", base)
@@ -44,7 +45,7 @@ class Ours:
         self.clips, self.right = 0, 0
 
     def one(self, clip: BenchClip) -> None:
-        given = {} if self.routed else {"language": clip.language}
+        given: dict[str, Any] = {} if self.routed else {"language": clip.language}
         transcript = self.router.transcribe(clip.utterance.audio, max_tokens=clip.tokens, **given)
         self._count([clip], [transcript])
 
