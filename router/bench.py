@@ -18,8 +18,8 @@ from adapters.bench import machine
 from router.bench_tables import as_text
 
 if TYPE_CHECKING:
-    from router.bench_ours import Ours
     from router.bench_clips import BenchClip
+    from router.bench_ours import Ours
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 System = Callable[[list], None]
