@@ -8,7 +8,7 @@ import ctypes
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -197,10 +197,15 @@ def _timed(events, text: str, length: int, scale: float) -> tuple[tuple[Timed, .
 def speak_all(texts: Iterable[tuple[str, str]], *, voices: int = 1, seed: int = 0) -> list[Spoken]:
     """Each (text, language) in so many voices, none of which any training clip of boli has (`synthesis.VARIANTS`).
 
-    Sentences that espeak-ng says nothing for are left out. Texts, voices and phones follow from the seed; the samples do
-    so in a fresh process only: espeak-ng carries some of its state from one sentence to the next, and lengths differ by
-    less than a hundredth.
+    Sentences that espeak-ng says nothing for are left out. Texts and voices follow from the seed; samples and phones do
+    so in a fresh process only: espeak-ng carries some of its state from one sentence to the next. What was said once in
+    a process is therefore kept for it.
     """
+    return list(_speak_all(tuple(texts), voices, seed))
+
+
+@lru_cache(maxsize=32)
+def _speak_all(texts: tuple[tuple[str, str], ...], voices: int, seed: int) -> tuple[Spoken, ...]:
     espeak = speaker()
     spoken = []
     for number, (text, language) in enumerate(texts):
@@ -210,4 +215,4 @@ def speak_all(texts: Iterable[tuple[str, str]], *, voices: int = 1, seed: int = 
             made = espeak.speak(text, language, voice, manner, rng.randrange(2**31))
             if len(made.audio) and made.phones:
                 spoken.append(made)
-    return spoken
+    return tuple(spoken)

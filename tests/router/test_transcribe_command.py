@@ -212,8 +212,9 @@ def test_stores_that_serve_nothing(tmp_path, folder, toy_folder, toy_store, monk
 
 
 CTRL_C = """
-import sys, time
+import signal, sys, time
 import zoo
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a shell
 from tests.toy_router import family
 from pathlib import Path
 toy, store, out, *files = sys.argv[1:]
