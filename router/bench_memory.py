@@ -3,6 +3,7 @@
 import multiprocessing
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 from router.bench_models import Prepared
@@ -42,5 +43,14 @@ def _run(kind: str, prepared: Prepared, device: str) -> float:
         call(together)
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
+    return _peak_mib()
+
+
+def _peak_mib() -> float:
+    """Of this process alone. Linux's ru_maxrss would start from the parent's peak: it outlives fork and exec."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -45,3 +45,18 @@ def test_clips_are_the_repositorys_speech_of_the_length_asked_for():
     batch = mixed_batch(8, 16)
     assert all(1.5 <= clip.duration_s <= 5.0 and clip.tokens == 16 for clip in batch)
     assert len({clip.duration_s for clip in batch}) > 4
+
+
+def test_peak_memory_is_that_of_the_process_alone():
+    """A child of a large process starts small; `ru_maxrss` would start at its parent's peak."""
+    import multiprocessing
+
+    import numpy as np
+
+    from router.bench_memory import _peak_mib
+
+    held = np.ones(400 * 2**20, np.uint8)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        child = pool.apply(_peak_mib)
+    assert 1 < child < _peak_mib() - 300
+    assert held.sum() == held.size
