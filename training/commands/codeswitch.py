@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.commands.options import (
+    LONGEST_S,
     Batch,
     Beam,
     Bootstrap,
@@ -25,8 +26,6 @@ from training.commands.options import (
 
 if TYPE_CHECKING:
     from training.clips import Clips
-
-LONGEST_S = 4 * 3600.0
 
 OptionalManifests = Annotated[
     list[Path] | None,

@@ -7,6 +7,7 @@ import typer
 
 from training.commands.codeswitch import codeswitch
 from training.commands.options import (
+    LONGEST_S,
     Batch,
     Beam,
     Bootstrap,
@@ -29,8 +30,6 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from router.router import Router
     from training.clips import Clips
-
-LONGEST_S = 4 * 3600.0  # the router cuts what is longer than one pass
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score adapters and routing; check the criteria.")
 

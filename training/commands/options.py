@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+LONGEST_S = 4 * 3600.0  # clips to score: the router cuts what is longer than one pass
+
 Manifests = Annotated[
     list[Path], typer.Option("--manifest", "-m", help="JSON lines of clips with text and lang; may be repeated.")
 ]
