@@ -292,11 +292,12 @@ def main(
     pulls: Annotated[int, typer.Option(help="How many pulls of base models to kill (python -m zoo.reliability).")] = 0,
     seed: Annotated[int, typer.Option(help="Of the random moments.")] = 0,
     docs: Annotated[Path | None, typer.Option(help="Write what was found into this file of Markdown.")] = None,
+    answer: Annotated[Path | None, typer.Option("--json", help="Write what was found into this file, too.")] = None,
 ) -> None:
     """Kill and crowd publishers, and count what is wrong with the store afterwards. It must be nothing."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # a fork of a process whose torch has used threads waits forever
     warnings.simplefilter("ignore")  # what a store warns of is counted as a problem
     if not (kill or publisher or scales or pulls):
         kill, publisher, scales = 200, 80, 10_000
@@ -321,6 +322,8 @@ def main(
         print(f"$ {command}\n{_text(rows)}\n")
     if docs is not None:
         write(docs, parts)
+    if answer is not None:
+        answer.write_text(json.dumps(parts, indent=1))
     wrong = [
         label for rows in parts.values() for label, value in rows.items() if value and any(b in label for b in _BAD)
     ]

@@ -4,8 +4,11 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,7 @@ from tests.adapters.conftest import configure
 from zoo.errors import AdapterError, StoreError
 
 KEY = AdapterKey("openai/whisper-small", "hi", 4)
+REPOSITORY = Path(__file__).parents[2]
 
 
 def snapshot(store: Store) -> list[str]:
@@ -256,6 +260,40 @@ def test_a_staging_folder_swept_away_is_made_again(store, lora, monkeypatch):
     assert swept
 
 
+_READ_AS_NOBODY = """
+import os, sys
+import safetensors.torch  # before this process may read its own interpreter no more
+import pytest
+from adapters.key import AdapterKey
+from adapters.store import Store
+from zoo.errors import StoreError
+
+folder, source = sys.argv[1:]
+key = AdapterKey("openai/whisper-small", "hi", 4)
+os.setuid(65534)
+opened = Store(folder)
+(stored,) = opened.all()
+opened.weights(stored)
+for write in (lambda: opened.publish(key, source), lambda: opened.remove(stored), opened.reindex):
+    with pytest.raises(StoreError, match=r"chmod -R u\\+rwX"):
+        write()
+"""
+
+
+_LEAVE_A_FOLDER = """
+import sys
+from pathlib import Path
+from adapters import staging
+
+staging.new(Path(sys.argv[1])).mkdir()
+"""
+
+
+def in_a_process(script: str, *arguments) -> None:
+    """Not a fork of this process: after torch has used threads here, a fork's first parallel operation waits forever."""
+    subprocess.run([sys.executable, "-c", script, *map(str, arguments)], check=True, cwd=REPOSITORY, timeout=120)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root can")
 def test_a_read_only_store_is_read_without_an_index_and_refuses_writing(store, lora):
     stored = store.publish(KEY, lora())
@@ -265,21 +303,7 @@ def test_a_read_only_store_is_read_without_an_index_and_refuses_writing(store, l
         path.chmod(0o555 if path.is_dir() else 0o444)
     for path in [*store.folder.parents][:4]:
         path.chmod(0o755)
-    process = os.fork()
-    if process == 0:
-        status = 1
-        try:
-            os.setuid(65534)
-            opened = Store(store.folder)
-            assert list(opened.all()) == [stored]
-            opened.weights(stored)
-            for write in (lambda: opened.publish(KEY, source), lambda: opened.remove(stored), opened.reindex):
-                with pytest.raises(StoreError, match=r"chmod -R u\+rwX"):
-                    write()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(process, 0)[1] == 0
+    in_a_process(_READ_AS_NOBODY, store.folder, source)
     for path in [store.folder, *store.folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)  # what the advice does
     store.publish(KEY, source)
@@ -289,11 +313,7 @@ def test_a_read_only_store_is_read_without_an_index_and_refuses_writing(store, l
 def test_leftovers_are_told_from_work_under_way(store):
     mine = staging.new(store.folder)
     mine.mkdir()
-    process = os.fork()
-    if process == 0:
-        staging.new(store.folder).mkdir()
-        os._exit(0)
-    os.waitpid(process, 0)
+    in_a_process(_LEAVE_A_FOLDER, store.folder)
     (store.folder / staging.STAGING / "of-another-machine+pid+1+2+abc").mkdir()
     old = store.folder / staging.STAGING / "of-another-machine+pid+1+2+old"
     old.mkdir()

@@ -1,22 +1,34 @@
 """Many processes, and processes that are killed: small runs of what `python -m adapters.reliability` does at length."""
 
-import pytest
+import json
+import subprocess
+import sys
+from pathlib import Path
 
-from adapters.reliability import kills, publishers, scale
+from adapters.reliability import scale
+
+REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def found(tmp_path: Path, *options: str) -> dict:
+    """What the command found. A process of its own: it forks, and torch has used threads in this one."""
+    told = tmp_path / "found.json"
+    call = [sys.executable, "-m", "adapters.reliability", *options, "--json", str(told)]
+    subprocess.run(call, check=True, cwd=REPOSITORY, timeout=300, stdout=subprocess.DEVNULL)
+    (rows,) = json.loads(told.read_text()).values()
+    return rows
+
+
 def test_kills_leave_nothing_corrupt(tmp_path):
-    rows = kills(15, 1, tmp_path)
+    rows = found(tmp_path, "--kills", "15", "--seed", "1")
     assert rows["killed under way"] >= 15
     for label in ("corrupt adapters seen", "adapters in two versions", "leftovers that reindex did not clear"):
         assert rows[label] == 0
     assert rows["live publishers disturbed by reindex"] == 0
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_eighty_publishers_and_a_reader(tmp_path):
-    rows = publishers(80, tmp_path)
+    rows = found(tmp_path, "--publishers", "80")
     for label in ("processes that failed", "adapters lost", "adapters doubled", "staging folders left"):
         assert rows[label] == 0
     assert rows["adapters the reader saw half-made or vanish"] == 0
