@@ -72,7 +72,11 @@ class WhisperStepper:
                 valid="one mixture from the first token to the last",
                 remedy="start a new decode",
             )
-        decoder, start, stop = self.decoder, self.position, self.position + tokens.shape[1]
+        start, self.position = self.position, self.position + tokens.shape[1]
+        return self._logits(tokens, start, self.position)
+
+    def _logits(self, tokens: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        decoder = self.decoder
         x = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[start:stop]
         for i, layer in enumerate(decoder.layers):
             attention = layer.self_attn
@@ -84,7 +88,7 @@ class WhisperStepper:
                 query,
                 self.keys[i][:, :, :stop],
                 self.values[i][:, :, :stop],
-                is_causal=stop - start > 1,
+                is_causal=tokens.shape[1] > 1,
                 scale=attention.scaling,
             )
             x = x + attention.out_proj(_joined(y))
@@ -95,7 +99,6 @@ class WhisperStepper:
             y = F.scaled_dot_product_attention(query, self.cross_keys[i], self.cross_values[i], scale=attention.scaling)
             x = x + attention.out_proj(_joined(y))
             x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
-        self.position = stop
         return self.head(decoder.layer_norm(x[:, -1]))
 
 

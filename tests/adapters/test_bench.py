@@ -37,3 +37,21 @@ def test_tables_are_put_between_their_marks(tmp_path):
     with pytest.raises(BoliError, match="has no place for b"):
         put("new", page, "b")
     assert "new" in page.read_text()
+
+
+def test_every_step_is_measured_and_put_into_the_page(tmp_path):
+    from adapters.bench_steps import NAME, REFERENCE
+    from adapters.bench_steps import app as steps
+
+    written, page = tmp_path / "steps.json", tmp_path / "page.md"
+    page.write_text(f"<!-- {NAME} -->\n<!-- /{NAME} -->\n")
+    options = "--shapes debug --batches 2 --steps 2 --runs 1 --clip-s 1 --no-compiled"
+    result = CliRunner().invoke(
+        steps, [*options.split(), "--json", str(written), "--page", str(page)], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    rows = json.loads(written.read_text())["rows"]
+    names = [row["contender"] for row in rows]
+    assert {REFERENCE, "bf16", "fp32, cache grown by concatenation"} <= set(names)
+    assert all(row["encode_s"] > 0 and row["step_s"] > 0 for row in rows)
+    assert all(f"| debug | 2 | {name} |" in page.read_text() for name in names)
