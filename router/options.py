@@ -32,6 +32,8 @@ class TranscribeOptions(PolicyOptions):
     carry_context: bool = False
     """Give each chunk of a long recording the text before it. Chunks then run one by one; only models trained with
     previous text profit, the embedded one was not."""
+    cut_loops: bool = True
+    """Where only the limit of tokens ended a text that was repeating itself, keep what it repeats once."""
     vad: Literal["silero", "energy"] = "silero"
     """What finds the pauses in which long audio is cut."""
     switching: bool | None = None
@@ -87,6 +89,7 @@ class TranscribeOptions(PolicyOptions):
             max_tokens=longest if self.max_tokens is None else self.max_tokens,
             task=self.task,
             previous=previous,
+            cut_loops=self.cut_loops,
         )
 
 

@@ -89,6 +89,8 @@ class DecodeOptions:
     """Write the language spoken, or English."""
     previous: str = ""
     """What was said before, given to the decoder as context (families that have a token for it)."""
+    cut_loops: bool = False
+    """Where only the limit ended a text that was repeating itself, keep what it repeats once (zoo/loops.py)."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from zoo.card import Card
 from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site, TimedWord
+from zoo.loops import without_loop
 from zoo.owsm_ctc import CtcPrefixScorer, best_path
 from zoo.owsm_decoder import OwsmStepper
 from zoo.owsm_languages import candidates, language_tokens
@@ -270,7 +271,7 @@ class OwsmBase:
         ctc = None
         if options.ctc_weight:
             ctc = CtcPrefixScorer(network.ctc.log_softmax(hidden.values).float(), network.blank_id, network.eos)
-        return search(
+        found = search(
             stepper,
             prompt,
             network.eos,
@@ -281,6 +282,7 @@ class OwsmBase:
             ctc_weight=options.ctc_weight,
             length_penalty=0.0 if options.length_penalty is None else options.length_penalty,
         )
+        return [without_loop(each) for each in found] if options.cut_loops else found
 
     def _hypotheses(
         self, found: Sequence[Found], languages: Sequence[str], hidden: Hidden, options: DecodeOptions

@@ -21,6 +21,7 @@ from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
 from zoo.fingerprint import tokenizer_sha256, weights_sha256
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site, TimedWord
+from zoo.loops import without_loop
 from zoo.search import Found, Stepper, Suppressed, beam, greedy
 from zoo.speech import SAMPLE_RATE, Utterance
 from zoo.whisper_decoder import WhisperStepper
@@ -240,8 +241,10 @@ class WhisperBase:
         processors = self._processors[options.timestamps](prompt.shape[1])
         if options.beam_size > 1:
             penalty = 1.0 if options.length_penalty is None else options.length_penalty
-            return beam(stepper, prompt, self.end_token, limit, options.beam_size, penalty, processors)
-        return greedy(stepper, prompt, self.end_token, limit, processors)
+            found = beam(stepper, prompt, self.end_token, limit, options.beam_size, penalty, processors)
+        else:
+            found = greedy(stepper, prompt, self.end_token, limit, processors)
+        return [without_loop(each) for each in found] if options.cut_loops else found
 
     def _hypotheses(
         self, found: Sequence[Found], languages: Sequence[str], hidden: Hidden, options: DecodeOptions

@@ -68,6 +68,7 @@ def transcribe(
     carry_context: Annotated[
         bool, typer.Option("--carry-context", help="Give each chunk of a long recording the text before it.")
     ] = False,
+    cut_loops: Annotated[bool, typer.Option(help="Keep a repetition that only the limit of tokens ended once.")] = True,
     switching: Annotated[
         bool | None,
         typer.Option(
@@ -146,6 +147,7 @@ def transcribe(
         task=task,
         ensemble=ensemble,
         carry_context=carry_context,
+        cut_loops=cut_loops,
         switching=switching,
         strategy=strategy,
         switch_cost=switch_cost,

@@ -296,7 +296,7 @@ def in_a_process(script: str, *arguments) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root can")
 def test_a_read_only_store_is_read_without_an_index_and_refuses_writing(store, lora):
-    stored = store.publish(KEY, lora())
+    store.publish(KEY, lora())
     (store.folder / INDEX).unlink(missing_ok=True)
     source = lora("b", 1)
     for path in [store.folder, *store.folder.rglob("*")]:
