@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo import cache, owsm_files, rows
+from zoo import cache, owsm_files
 from zoo.card import Card
-from zoo.ensemble import EnsembleStepper
+from zoo.encoder_decoder import EncoderDecoder
 from zoo.errors import ModelError
-from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site, TimedWord
+from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Site, TimedWord
 from zoo.loops import without_loop
 from zoo.owsm_ctc import CtcPrefixScorer, best_path
 from zoo.owsm_decoder import OwsmStepper
@@ -30,7 +30,7 @@ from zoo.search import Found, Stepper
 from zoo.speech import SAMPLE_RATE, Utterance
 
 
-class OwsmBase:
+class OwsmBase(EncoderDecoder):
     """Implements `zoo.interface.BaseModel`."""
 
     def __init__(
@@ -46,28 +46,24 @@ class OwsmBase:
         context: str | None = None,
         tap: int | None = None,
     ):
-        self.card, self.module, self.tokenizer, self.config, self.folder = card, module, tokenizer, config, folder
-        self.weights_sha256, self.tokenizer_sha256, self.quantization = weights_sha256, tokenizer.sha256, ""
+        super().__init__(card, folder, context)
+        self.module, self.tokenizer, self.config = module, tokenizer, config
+        self.weights_sha256, self.tokenizer_sha256 = weights_sha256, tokenizer.sha256
         module.eval().requires_grad_(False)
         self.n_layers = len(module.encoder.encoders)
-        self.tap = card.tap if tap is None else tap
-        if not 0 <= self.tap <= self.n_layers:
-            raise ModelError(f"Tap {self.tap} of {card.name} lies outside its encoder", valid=f"0 to {self.n_layers}")
+        self.tap = self._valid_tap(tap)
         self.hidden_size = module.encoder.output_size()
         self.frame_samples = frame_samples
         self.frame_rate = SAMPLE_RATE / frame_samples
         speech = config.get("preprocessor_conf") or {}
         self.max_duration_s = float(speech.get("speech_length", 30))
         self.timestamp_s = float(speech.get("speech_resolution", 0.02))
-        self.context = context or card.context
-        if self.context not in ("30s", "dynamic"):
-            raise ModelError(f"Context {self.context!r} of {card.name} is unknown", valid="'30s', 'dynamic'")
         ids = tokenizer.ids
         self._language_ids = language_tokens(tokenizer.tokens)
         self.languages = tuple(self._language_ids)
         self._task_ids = {"transcribe": ids.get("<asr>"), "translate": ids.get("<st_eng>")}
         self._no_times = tokenizer.id(speech.get("notime_symbol", "<notimestamps>"))
-        self._first_time = tokenizer.id(speech.get("first_time_symbol", "<0.00>"))
+        self._zero = tokenizer.id(speech.get("first_time_symbol", "<0.00>"))
         self._last_time = tokenizer.id(speech.get("last_time_symbol", "<30.00>"))
         self.sites: tuple[Site, ...] = sites(module)
         self.max_tokens = self._encoder_frames(int(self.max_duration_s * SAMPLE_RATE))
@@ -82,25 +78,9 @@ class OwsmBase:
 
     # --- audio in
 
-    def grid_s(self, utterance: Utterance) -> float:
-        """Seconds the clip is padded to; it depends on the clip alone."""
-        if utterance.duration_s > self.max_duration_s:
-            raise ModelError(
-                f"{utterance.id or 'The clip'} lasts {utterance.duration_s:.1f} s",
-                valid=f"up to {self.max_duration_s:g} s in one pass",
-                remedy="call router.transcribe, which cuts long audio at silences",
-            )
-        if self.context == "30s":
-            return self.max_duration_s
-        steps = max(1, math.ceil(len(utterance.audio) / (self.card.grid_s * SAMPLE_RATE)))
-        return min(steps * self.card.grid_s, self.max_duration_s)
-
     def features(self, utterances: Sequence[Utterance]) -> Features:
         """ESPnet's own log-mels, normalised, `[B, frames, n_mels]`. Raises ModelError where the clips' grids differ."""
-        grids = {self.grid_s(utterance) for utterance in utterances}
-        if len(grids) != 1:
-            raise ModelError(f"Clips padded to {sorted(grids)} s cannot share a batch", valid="clips of equal grid_s()")
-        samples = round(grids.pop() * SAMPLE_RATE)
+        samples = self._samples(utterances)
         audio = torch.zeros(len(utterances), samples)
         for row, utterance in zip(audio, utterances, strict=True):
             row[: len(utterance.audio)] = torch.from_numpy(utterance.audio)
@@ -130,12 +110,7 @@ class OwsmBase:
             hidden = Hidden(x[0] if isinstance(x, tuple) else x, inputs.lengths, 0)
         else:
             hidden = inputs
-        stop = self.n_layers if until is None else until
-        if hidden.done or stop < hidden.layer:
-            raise ModelError(
-                f"A hidden state after layer {hidden.layer} cannot be encoded until layer {until}",
-                valid="a later layer",
-            )
+        stop = self._stop(hidden, until)
         x = hidden.values
         positions = self._positions(x)
         for i in range(hidden.layer, stop):
@@ -178,14 +153,9 @@ class OwsmBase:
         prompts = [[*before, network.sos, self.language_id(language), task, *after] for language in languages]
         return torch.tensor(prompts, device=self.device)
 
-    def language_id(self, language: str) -> int:
-        """Token of a BCP-47 tag or ISO 639-3 code; a region falls back to its language (`hi-IN` to `hi`)."""
-        for tag in candidates(language):
-            if tag in self._language_ids:
-                return self._language_ids[tag]
-        raise ModelError(
-            f"{self.card.name} has no token for language {language!r}", valid=", ".join(sorted(self._language_ids))
-        )
+    def _tags(self, language: str) -> Sequence[str]:
+        """BCP-47 and ISO 639-3."""
+        return candidates(language)
 
     @torch.inference_mode()
     def decode(
@@ -196,45 +166,12 @@ class OwsmBase:
         `options.ctc_weight`: 0 the decoder alone; between, both (ESPnet's joint search); 1 CTC alone: with one beam the
         best path, which no language token steers, with more ESPnet's prefix search.
         """
-        self._check(hidden, languages, options)
         if options.ctc_weight == 1.0 and options.beam_size == 1:
+            self._check(hidden, languages, options)
             paths = best_path(self.module.ctc.log_softmax(hidden.values).float(), self.module.blank_id)
             found = [Found(tokens, score, values) for tokens, values, score in paths]
             return self._hypotheses(found, languages, hidden, options)
-        prompt = self.prompt(languages, options)
-        stepper = OwsmStepper(self.module.decoder, hidden.values, prompt)
-        return self._hypotheses(self._search(stepper, prompt, hidden, options), languages, hidden, options)
-
-    @torch.inference_mode()
-    def decode_ensemble(
-        self,
-        hidden: Hidden,
-        languages: Sequence[str],
-        weights: torch.Tensor,
-        options: DecodeOptions = DecodeOptions(),
-    ) -> list[Hypothesis]:
-        """One hypothesis per clip, written by several members together (zoo/ensemble.py).
-
-        weights: `[clips, members]`, rows summing to one. hidden and languages: `clips * members` rows, clip by clip.
-        """
-        self._check(hidden, languages, options)
-        if options.ctc_weight:
-            raise ModelError("An ensemble's distributions are the decoder's", valid="ctc_weight 0")
-        members = weights.shape[1]
-        prompt = self.prompt(languages, options)
-        stepper = OwsmStepper(self.module.decoder, hidden.values, prompt)
-        firsts = torch.arange(weights.shape[0], device=self.device) * members + weights.argmax(dim=1).to(self.device)
-        first = Hidden(hidden.values[firsts], hidden.lengths[firsts], hidden.layer, hidden.done)
-        with rows.in_groups(members):
-            mixed = EnsembleStepper(stepper, weights.to(self.device))
-            found = self._search(mixed, prompt[firsts], first, options)
-        return self._hypotheses(found, [languages[i] for i in firsts.tolist()], first, options)
-
-    def detect_language(self, hidden: Hidden) -> torch.Tensor:
-        """OWSM's own language identification: probabilities `[B, len(languages)]` of the token after the start token."""
-        start = torch.full((hidden.values.shape[0], 1), self.module.sos, device=self.device)
-        logits = OwsmStepper(self.module.decoder, hidden.values, start).start().float()
-        return logits[:, list(self._language_ids.values())].softmax(dim=-1)
+        return super().decode(hidden, languages, options)
 
     @torch.inference_mode()
     def align_words(self, hidden: Hidden, hypotheses: Sequence[Hypothesis]) -> list[tuple[TimedWord, ...]]:
@@ -247,22 +184,21 @@ class OwsmBase:
     def end_token(self) -> int:
         return self.module.eos
 
+    @property
+    def _start_token(self) -> int:
+        return self.module.sos
+
     def _check(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions) -> None:
-        if not hidden.done:
-            raise ModelError(
-                f"Decoding needs the whole encoder, this state stops after layer {hidden.layer}",
-                remedy="encode(hidden)",
-            )
-        if len(languages) != hidden.values.shape[0]:
-            raise ModelError(
-                f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip"
-            )
+        super()._check(hidden, languages, options)
         if not 0.0 <= options.ctc_weight <= 1.0:
             raise ModelError(f"ctc_weight is {options.ctc_weight}", valid="0 to 1")
         if options.ctc_weight and self.module.ctc is None:
             raise ModelError(f"{self.card.name} has no CTC", valid="ctc_weight 0")
         if options.ctc_weight and options.timestamps:
             raise ModelError("CTC cannot predict timestamps", valid="ctc_weight 0, or no timestamps")
+
+    def _stepper(self, states: torch.Tensor, prompt: torch.Tensor, options: DecodeOptions) -> OwsmStepper:
+        return OwsmStepper(self.module.decoder, states, prompt)
 
     def _search(self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions) -> list[Found]:
         frames = hidden.values.shape[1]
@@ -284,43 +220,15 @@ class OwsmBase:
         )
         return [without_loop(each) for each in found] if options.cut_loops else found
 
-    def _hypotheses(
-        self, found: Sequence[Found], languages: Sequence[str], hidden: Hidden, options: DecodeOptions
-    ) -> list[Hypothesis]:
-        return [
-            Hypothesis(
-                text=self.tokenizer.decode(f.tokens),
-                tokens=tuple(f.tokens),
-                language=language,
-                log_probability=f.log_probability,
-                token_log_probabilities=tuple(f.token_log_probabilities),
-                pieces=self._pieces(f.tokens, int(length) / self.frame_rate) if options.timestamps else (),
-            )
-            for f, language, length in zip(found, languages, hidden.lengths.tolist(), strict=True)
-        ]
+    def _text(self, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens)
 
-    def _pieces(self, tokens: list[int], duration_s: float) -> tuple[Piece, ...]:
-        """Cut at the timestamp tokens; a piece whose end the model did not write lasts to the clip's end."""
-        pieces: list[Piece] = []
-        start, held = 0.0, list[int]()
+    @property
+    def _first_time(self) -> int:
+        return self._zero
 
-        def close(end: float) -> None:
-            text = self.tokenizer.decode(held)
-            if text:
-                pieces.append(Piece(start, max(start, end), text, tuple(held)))
-
-        for token in tokens:
-            if not self._first_time <= token <= self._last_time:
-                held.append(token)
-                continue
-            time = (token - self._first_time) * self.timestamp_s
-            if held:
-                close(time)
-                held = []
-            start = time
-        if held:
-            close(max(start, duration_s))
-        return tuple(pieces)
+    def _is_time(self, token: int) -> bool:
+        return self._first_time <= token <= self._last_time
 
     def save(self, folder: Path) -> None:
         """The model as it stands, as a folder that ESPnet and the zoo load: its own files, with these weights."""

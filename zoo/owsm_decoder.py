@@ -9,27 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from zoo.cached_stepper import CachedStepper, joined_heads, split_heads
+
 FIRST_CAPACITY = 32  # positions; doubled when they are used up
 
 
-class OwsmStepper:
-    """Implements `zoo.search.Stepper` for one batch.
-
-    decoder: ESPnet's TransformerDecoder; states: encoder output `[B, T, d]`; prompt: int64 `[B, P]`.
-    """
+class OwsmStepper(CachedStepper):
+    """decoder: ESPnet's TransformerDecoder."""
 
     def __init__(self, decoder: nn.Module, states: torch.Tensor, prompt: torch.Tensor):
-        self.decoder, self.prompt = decoder, prompt
-        self.states: torch.Tensor | None = states
-        self.position = 0
-        self.keys: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
-        self.cross_keys: list[torch.Tensor] = []
-        self.cross_values: list[torch.Tensor] = []
+        super().__init__(states, prompt)
+        self.decoder = decoder
 
-    def start(self) -> torch.Tensor:
-        states, self.states = self.states, None
-        assert states is not None, "a decode starts once"
+    def _open(self, states: torch.Tensor) -> None:
         capacity = max(FIRST_CAPACITY, 2 * self.prompt.shape[1])
         for layer in self.decoder.decoders:
             attention = layer.src_attn
@@ -39,21 +31,8 @@ class OwsmStepper:
             shape = (states.shape[0], attention.h, capacity, attention.d_k)
             self.keys.append(states.new_empty(shape))
             self.values.append(states.new_empty(shape))
-        return self._run(self.prompt)
 
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self._run(tokens[:, None])
-
-    def select(self, index: torch.Tensor, same_clips: bool) -> None:
-        self.keys = [_moved(key, index, self.position) for key in self.keys]
-        self.values = [_moved(value, index, self.position) for value in self.values]
-        if not same_clips:
-            self.cross_keys = [key[index] for key in self.cross_keys]
-            self.cross_values = [value[index] for value in self.cross_values]
-
-    def _run(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits `[R, V]` of the token after `tokens` `[R, n]`."""
-        start, stop = self.position, self.position + tokens.shape[1]
+    def _logits(self, tokens: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         while stop > self.keys[0].shape[2]:
             self.keys = [_grown(key, start) for key in self.keys]
             self.values = [_grown(value, start) for value in self.values]
@@ -70,7 +49,6 @@ class OwsmStepper:
             x = x if before else layer.norm2(x)
             x = x + layer.feed_forward(layer.norm3(x) if before else x)
             x = x if before else layer.norm3(x)
-        self.position = stop
         x = x[:, -1]
         return self.decoder.output_layer(self.decoder.after_norm(x) if self.decoder.normalize_before else x)
 
@@ -89,28 +67,16 @@ class OwsmStepper:
         y = F.scaled_dot_product_attention(
             query, self.keys[i][:, :, :stop], self.values[i][:, :, :stop], is_causal=stop - start > 1
         )
-        return attention.linear_out(_joined(y))
+        return attention.linear_out(joined_heads(y))
 
     def _cross_attention(self, attention: nn.Module, h: torch.Tensor, i: int) -> torch.Tensor:
         query = attention.q_norm(_heads(attention.linear_q(h), attention))
         y = F.scaled_dot_product_attention(query, self.cross_keys[i], self.cross_values[i])
-        return attention.linear_out(_joined(y))
+        return attention.linear_out(joined_heads(y))
 
 
 def _heads(x: torch.Tensor, attention: nn.Module) -> torch.Tensor:
-    """`[R, n, d]` -> `[R, heads, n, d / heads]`"""
-    return x.view(x.shape[0], x.shape[1], attention.h, attention.d_k).transpose(1, 2)
-
-
-def _joined(x: torch.Tensor) -> torch.Tensor:
-    """`[R, heads, n, d / heads]` -> `[R, n, d]`"""
-    return x.transpose(1, 2).flatten(2)
-
-
-def _moved(cache: torch.Tensor, index: torch.Tensor, length: int) -> torch.Tensor:
-    new = cache.new_empty((len(index), *cache.shape[1:]))
-    new[:, :, :length] = cache[index, :, :length]
-    return new
+    return split_heads(x, attention.h, attention.d_k)
 
 
 def _grown(cache: torch.Tensor, length: int) -> torch.Tensor:

@@ -15,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zoo import rows
 from zoo.card import Card
-from zoo.ensemble import EnsembleStepper
+from zoo.encoder_decoder import EncoderDecoder
 from zoo.errors import ModelError
 from zoo.fingerprint import tokenizer_sha256, weights_sha256
-from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Piece, Site, TimedWord
+from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Site, TimedWord
 from zoo.loops import without_loop
 from zoo.search import Found, Stepper, Suppressed, beam, greedy
 from zoo.speech import SAMPLE_RATE, Utterance
@@ -33,8 +32,10 @@ TIMESTAMP_S = 0.02
 SITE_KINDS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
-class WhisperBase:
+class WhisperBase(EncoderDecoder):
     """Implements `zoo.interface.BaseModel`."""
+
+    timestamp_s = TIMESTAMP_S
 
     def __init__(
         self,
@@ -47,18 +48,15 @@ class WhisperBase:
         context: str | None = None,
         tap: int | None = None,
     ):
-        self.card, self.module, self.tokenizer, self.extractor, self.folder = card, module, tokenizer, extractor, folder
-        self.quantization = ""
+        super().__init__(card, folder, context)
+        self.module, self.tokenizer, self.extractor = module, tokenizer, extractor
         module.eval().requires_grad_(False)
         encoder = module.model.encoder
         self.n_layers = len(encoder.layers)
-        self.tap = self._valid_tap(card.tap if tap is None else tap)
+        self.tap = self._valid_tap(tap)
         self.hidden_size = module.config.d_model
         self.frame_rate = SAMPLE_RATE / FRAME_SAMPLES
         self.max_duration_s = module.config.max_source_positions / self.frame_rate
-        self.context = context or card.context
-        if self.context not in ("30s", "dynamic"):
-            raise ModelError(f"Context {self.context!r} of {card.name} is unknown", valid="'30s', 'dynamic'")
         config = module.generation_config
         self._language_ids = {token.strip("<|>"): i for token, i in (config.lang_to_id or {}).items()}
         self.languages = tuple(self._language_ids)
@@ -81,32 +79,11 @@ class WhisperBase:
     def dtype(self) -> torch.dtype:
         return self.module.model.encoder.conv1.weight.dtype
 
-    def _valid_tap(self, tap: int) -> int:
-        if not 0 <= tap <= self.n_layers:
-            raise ModelError(f"Tap {tap} of {self.card.name} lies outside its encoder", valid=f"0 to {self.n_layers}")
-        return tap
-
     # --- audio in
-
-    def grid_s(self, utterance: Utterance) -> float:
-        """Seconds the clip is padded to; it depends on the clip alone."""
-        if utterance.duration_s > self.max_duration_s:
-            raise ModelError(
-                f"{utterance.id or 'The clip'} lasts {utterance.duration_s:.1f} s",
-                valid=f"up to {self.max_duration_s:g} s in one pass",
-                remedy="call router.transcribe, which cuts long audio at silences",
-            )
-        if self.context == "30s":
-            return self.max_duration_s
-        steps = max(1, math.ceil(len(utterance.audio) / (self.card.grid_s * SAMPLE_RATE)))
-        return min(steps * self.card.grid_s, self.max_duration_s)
 
     def features(self, utterances: Sequence[Utterance]) -> Features:
         """Log-mel `[B, n_mels, n_frames]`. Raises ModelError where the clips' grids differ."""
-        grids = {self.grid_s(utterance) for utterance in utterances}
-        if len(grids) != 1:
-            raise ModelError(f"Clips padded to {sorted(grids)} s cannot share a batch", valid="clips of equal grid_s()")
-        samples = round(grids.pop() * SAMPLE_RATE)
+        samples = self._samples(utterances)
         batch = self.extractor(
             [utterance.audio for utterance in utterances],
             sampling_rate=SAMPLE_RATE,
@@ -133,12 +110,7 @@ class WhisperBase:
             hidden = Hidden(x, inputs.lengths, 0)
         else:
             hidden = inputs
-        stop = self.n_layers if until is None else until
-        if hidden.done or stop < hidden.layer:
-            raise ModelError(
-                f"A hidden state after layer {hidden.layer} cannot be encoded until layer {until}",
-                valid="a later layer",
-            )
+        stop = self._stop(hidden, until)
         x = hidden.values
         for layer in encoder.layers[hidden.layer : stop]:
             x = layer(x, None)
@@ -166,57 +138,6 @@ class WhisperBase:
             prompts.append(row)
         return torch.tensor(prompts, device=self.device)
 
-    def language_id(self, language: str) -> int:
-        """Token of a BCP-47 tag; a region falls back to its language (`hi-IN` to `hi`)."""
-        for tag in (language, language.split("-")[0]):
-            if tag in self._language_ids:
-                return self._language_ids[tag]
-        raise ModelError(
-            f"{self.card.name} has no token for language {language!r}", valid=", ".join(sorted(self._language_ids))
-        )
-
-    @torch.inference_mode()
-    def decode(
-        self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()
-    ) -> list[Hypothesis]:
-        """One hypothesis per clip; `languages` gives each clip's language token."""
-        if not hidden.done:
-            raise ModelError(
-                f"Decoding needs the whole encoder, this state stops after layer {hidden.layer}",
-                remedy="encode(hidden)",
-            )
-        if len(languages) != hidden.values.shape[0]:
-            raise ModelError(
-                f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip"
-            )
-        prompt, limit = self._prompt_and_limit(languages, options)
-        stepper = WhisperStepper(self.module.model.decoder, self.module.proj_out, hidden.values, prompt, limit)
-        found = self._search(stepper, prompt, limit, options)
-        return self._hypotheses(found, languages, hidden, options)
-
-    @torch.inference_mode()
-    def decode_ensemble(
-        self,
-        hidden: Hidden,
-        languages: Sequence[str],
-        weights: torch.Tensor,
-        options: DecodeOptions = DecodeOptions(),
-    ) -> list[Hypothesis]:
-        """One hypothesis per clip, written by several members together (zoo/ensemble.py).
-
-        weights: `[clips, members]`, rows summing to one. hidden and languages: `clips * members` rows, clip by clip;
-        each member has its own language token. The hypothesis bears the language of the weightiest.
-        """
-        members = weights.shape[1]
-        prompt, limit = self._prompt_and_limit(languages, options)
-        stepper = WhisperStepper(self.module.model.decoder, self.module.proj_out, hidden.values, prompt, limit)
-        firsts = torch.arange(weights.shape[0], device=self.device) * members + weights.argmax(dim=1).to(self.device)
-        with rows.in_groups(members):
-            mixed = EnsembleStepper(stepper, weights.to(self.device))
-            found = self._search(mixed, prompt[firsts], limit, options)
-        first_hidden = Hidden(hidden.values[firsts], hidden.lengths[firsts], hidden.layer, hidden.done)
-        return self._hypotheses(found, [languages[i] for i in firsts.tolist()], first_hidden, options)
-
     @torch.inference_mode()
     def align_words(self, hidden: Hidden, hypotheses: Sequence[Hypothesis]) -> list[tuple[TimedWord, ...]]:
         """When each word of each hypothesis was said. hidden: what it was decoded from."""
@@ -230,15 +151,26 @@ class WhisperBase:
         end = self.module.generation_config.eos_token_id
         return end if isinstance(end, int) else end[0]
 
-    def _prompt_and_limit(self, languages: Sequence[str], options: DecodeOptions) -> tuple[torch.Tensor, int]:
+    @property
+    def _start_token(self) -> int:
+        return self.module.generation_config.decoder_start_token_id
+
+    def _check(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions) -> None:
+        super()._check(hidden, languages, options)
         if options.ctc_weight:
             raise ModelError(f"{self.card.name} has no CTC", valid="ctc_weight 0")
-        prompt = self.prompt(languages, options)
-        room = self.module.config.max_target_positions - prompt.shape[1]
-        return prompt, room if options.max_tokens is None else min(options.max_tokens, room)
 
-    def _search(self, stepper: Stepper, prompt: torch.Tensor, limit: int, options: DecodeOptions) -> list[Found]:
+    def _limit(self, prompt: torch.Tensor, options: DecodeOptions) -> int:
+        room = self.module.config.max_target_positions - prompt.shape[1]
+        return room if options.max_tokens is None else min(options.max_tokens, room)
+
+    def _stepper(self, states: torch.Tensor, prompt: torch.Tensor, options: DecodeOptions) -> WhisperStepper:
+        limit = self._limit(prompt, options)
+        return WhisperStepper(self.module.model.decoder, self.module.proj_out, states, prompt, limit)
+
+    def _search(self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions) -> list[Found]:
         processors = self._processors[options.timestamps](prompt.shape[1])
+        limit = self._limit(prompt, options)
         if options.beam_size > 1:
             penalty = 1.0 if options.length_penalty is None else options.length_penalty
             found = beam(stepper, prompt, self.end_token, limit, options.beam_size, penalty, processors)
@@ -246,29 +178,12 @@ class WhisperBase:
             found = greedy(stepper, prompt, self.end_token, limit, processors)
         return [without_loop(each) for each in found] if options.cut_loops else found
 
-    def _hypotheses(
-        self, found: Sequence[Found], languages: Sequence[str], hidden: Hidden, options: DecodeOptions
-    ) -> list[Hypothesis]:
-        return [
-            Hypothesis(
-                text=self.tokenizer.decode(f.tokens, skip_special_tokens=True).strip(),
-                tokens=tuple(f.tokens),
-                language=language,
-                log_probability=f.log_probability,
-                token_log_probabilities=tuple(f.token_log_probabilities),
-                pieces=self._pieces(f.tokens, int(length) / self.frame_rate) if options.timestamps else (),
-            )
-            for f, language, length in zip(found, languages, hidden.lengths.tolist(), strict=True)
-        ]
+    def _text(self, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
-    def detect_language(self, hidden: Hidden) -> torch.Tensor:
-        """Whisper's own language detection: probabilities `[B, len(languages)]` of the token after the start token."""
-        start = torch.full(
-            (hidden.values.shape[0], 1), self.module.generation_config.decoder_start_token_id, device=self.device
-        )
-        stepper = WhisperStepper(self.module.model.decoder, self.module.proj_out, hidden.values, start, 1)
-        logits = stepper.start().float()
-        return logits[:, list(self._language_ids.values())].softmax(dim=-1)
+    @property
+    def _first_time(self) -> int:
+        return self.module.generation_config.no_timestamps_token_id + 1
 
     def _make_processors(self):
         from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
@@ -286,31 +201,6 @@ class WhisperBase:
             return chain
 
         return {False: lambda begin: build(False, begin), True: lambda begin: build(True, begin)}
-
-    def _pieces(self, tokens: list[int], duration_s: float) -> tuple[Piece, ...]:
-        """Cut at the timestamp tokens; a piece whose end the model did not write lasts to the clip's end."""
-        first = self.module.generation_config.no_timestamps_token_id + 1
-        pieces: list[Piece] = []
-        start = 0.0
-        held: list[int] = []
-
-        def close(end: float) -> None:
-            text = self.tokenizer.decode(held, skip_special_tokens=True).strip()
-            if text:
-                pieces.append(Piece(start, max(start, end), text, tuple(held)))
-
-        for token in tokens:
-            if token < first:
-                held.append(token)
-                continue
-            time = (token - first) * TIMESTAMP_S
-            if held:
-                close(time)
-                held = []
-            start = time
-        if held:
-            close(max(start, duration_s))
-        return tuple(pieces)
 
     # --- training
 

@@ -1,0 +1,214 @@
+"""What the families share whose encoder hears and whose decoder writes token by token under a language's token.
+
+A family's own class says how audio becomes features, how its layers run, and how its decoder steps and searches.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo import rows
+from zoo.cached_stepper import CachedStepper
+from zoo.card import Card
+from zoo.ensemble import EnsembleStepper
+from zoo.errors import ModelError
+from zoo.interface import DecodeOptions, Hidden, Hypothesis, Piece
+from zoo.search import Found, Stepper
+from zoo.speech import SAMPLE_RATE, Utterance
+
+
+class EncoderDecoder:
+    """Most of `zoo.interface.BaseModel`. A family sets the fields below before it is used."""
+
+    module: nn.Module
+    tokenizer: Any
+    n_layers: int
+    frame_rate: float
+    max_duration_s: float
+    timestamp_s: float
+    """Seconds from one timestamp token to the next."""
+    _language_ids: Mapping[str, int]
+
+    def __init__(self, card: Card, folder: Path, context: str | None):
+        self.card, self.folder, self.quantization = card, folder, ""
+        self.context = context or card.context
+        if self.context not in ("30s", "dynamic"):
+            raise ModelError(f"Context {self.context!r} of {card.name} is unknown", valid="'30s', 'dynamic'")
+
+    @property
+    def device(self) -> torch.device:
+        raise NotImplementedError
+
+    def _valid_tap(self, tap: int | None) -> int:
+        """The card's where none is given."""
+        tap = self.card.tap if tap is None else tap
+        if not 0 <= tap <= self.n_layers:
+            raise ModelError(f"Tap {tap} of {self.card.name} lies outside its encoder", valid=f"0 to {self.n_layers}")
+        return tap
+
+    # --- audio in
+
+    def grid_s(self, utterance: Utterance) -> float:
+        """Seconds the clip is padded to; it depends on the clip alone."""
+        if utterance.duration_s > self.max_duration_s:
+            raise ModelError(
+                f"{utterance.id or 'The clip'} lasts {utterance.duration_s:.1f} s",
+                valid=f"up to {self.max_duration_s:g} s in one pass",
+                remedy="call router.transcribe, which cuts long audio at silences",
+            )
+        if self.context == "30s":
+            return self.max_duration_s
+        steps = max(1, math.ceil(len(utterance.audio) / (self.card.grid_s * SAMPLE_RATE)))
+        return min(steps * self.card.grid_s, self.max_duration_s)
+
+    def _samples(self, utterances: Sequence[Utterance]) -> int:
+        """Samples that all are padded to. Raises ModelError where the clips' grids differ."""
+        grids = {self.grid_s(utterance) for utterance in utterances}
+        if len(grids) != 1:
+            raise ModelError(f"Clips padded to {sorted(grids)} s cannot share a batch", valid="clips of equal grid_s()")
+        return round(grids.pop() * SAMPLE_RATE)
+
+    def _stop(self, hidden: Hidden, until: int | None) -> int:
+        """The layer to encode up to. Raises ModelError where `hidden` is past it."""
+        stop = self.n_layers if until is None else until
+        if hidden.done or stop < hidden.layer:
+            raise ModelError(
+                f"A hidden state after layer {hidden.layer} cannot be encoded until layer {until}",
+                valid="a later layer",
+            )
+        return stop
+
+    # --- decoder
+
+    def prompt(self, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> torch.Tensor:
+        """int64 `[B, P]`: what the decoder is given before the text."""
+        raise NotImplementedError
+
+    def _tags(self, language: str) -> Sequence[str]:
+        """The tags under which a language may be known, best first: a region falls back to its language."""
+        return language, language.split("-")[0]
+
+    def language_id(self, language: str) -> int:
+        """Token of a language tag. Raises ModelError where the model has none."""
+        for tag in self._tags(language):
+            if tag in self._language_ids:
+                return self._language_ids[tag]
+        raise ModelError(
+            f"{self.card.name} has no token for language {language!r}", valid=", ".join(sorted(self._language_ids))
+        )
+
+    @torch.inference_mode()
+    def decode(
+        self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions = DecodeOptions()
+    ) -> list[Hypothesis]:
+        """One hypothesis per clip; `languages` gives each clip's language token."""
+        self._check(hidden, languages, options)
+        prompt = self.prompt(languages, options)
+        stepper = self._stepper(hidden.values, prompt, options)
+        return self._hypotheses(self._search(stepper, prompt, hidden, options), languages, hidden, options)
+
+    @torch.inference_mode()
+    def decode_ensemble(
+        self,
+        hidden: Hidden,
+        languages: Sequence[str],
+        weights: torch.Tensor,
+        options: DecodeOptions = DecodeOptions(),
+    ) -> list[Hypothesis]:
+        """One hypothesis per clip, written by several members together (zoo/ensemble.py).
+
+        weights: `[clips, members]`, rows summing to one. hidden and languages: `clips * members` rows, clip by clip;
+        each member has its own language token. The hypothesis bears the language of the weightiest.
+        """
+        self._check(hidden, languages, options)
+        if options.ctc_weight:
+            raise ModelError("An ensemble's distributions are the decoder's", valid="ctc_weight 0")
+        members = weights.shape[1]
+        prompt = self.prompt(languages, options)
+        stepper = self._stepper(hidden.values, prompt, options)
+        firsts = torch.arange(weights.shape[0], device=self.device) * members + weights.argmax(dim=1).to(self.device)
+        first = Hidden(hidden.values[firsts], hidden.lengths[firsts], hidden.layer, hidden.done)
+        with rows.in_groups(members):
+            mixed = EnsembleStepper(stepper, weights.to(self.device))
+            found = self._search(mixed, prompt[firsts], first, options)
+        return self._hypotheses(found, [languages[i] for i in firsts.tolist()], first, options)
+
+    def detect_language(self, hidden: Hidden) -> torch.Tensor:
+        """The model's own language identification: probabilities `[B, len(languages)]` of the token after the start."""
+        start = torch.full((hidden.values.shape[0], 1), self._start_token, device=self.device)
+        logits = self._stepper(hidden.values, start, DecodeOptions(max_tokens=1)).start().float()
+        return logits[:, list(self._language_ids.values())].softmax(dim=-1)
+
+    @property
+    def _start_token(self) -> int:
+        raise NotImplementedError
+
+    def _check(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions) -> None:
+        if not hidden.done:
+            raise ModelError(
+                f"Decoding needs the whole encoder, this state stops after layer {hidden.layer}",
+                remedy="encode(hidden)",
+            )
+        if len(languages) != hidden.values.shape[0]:
+            raise ModelError(
+                f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip"
+            )
+
+    def _stepper(self, states: torch.Tensor, prompt: torch.Tensor, options: DecodeOptions) -> CachedStepper:
+        raise NotImplementedError
+
+    def _search(self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions) -> list[Found]:
+        raise NotImplementedError
+
+    def _text(self, tokens: list[int]) -> str:
+        raise NotImplementedError
+
+    def _is_time(self, token: int) -> bool:
+        return token >= self._first_time
+
+    @property
+    def _first_time(self) -> int:
+        """The token of 0.00 s."""
+        raise NotImplementedError
+
+    def _hypotheses(
+        self, found: Sequence[Found], languages: Sequence[str], hidden: Hidden, options: DecodeOptions
+    ) -> list[Hypothesis]:
+        return [
+            Hypothesis(
+                text=self._text(f.tokens),
+                tokens=tuple(f.tokens),
+                language=language,
+                log_probability=f.log_probability,
+                token_log_probabilities=tuple(f.token_log_probabilities),
+                pieces=self._pieces(f.tokens, int(length) / self.frame_rate) if options.timestamps else (),
+            )
+            for f, language, length in zip(found, languages, hidden.lengths.tolist(), strict=True)
+        ]
+
+    def _pieces(self, tokens: list[int], duration_s: float) -> tuple[Piece, ...]:
+        """Cut at the timestamp tokens; a piece whose end the model did not write lasts to the clip's end."""
+        pieces: list[Piece] = []
+        start, held = 0.0, list[int]()
+
+        def close(end: float) -> None:
+            text = self._text(held)
+            if text:
+                pieces.append(Piece(start, max(start, end), text, tuple(held)))
+
+        for token in tokens:
+            if not self._is_time(token):
+                held.append(token)
+                continue
+            time = (token - self._first_time) * self.timestamp_s
+            if held:
+                close(time)
+                held = []
+            start = time
+        if held:
+            close(max(start, duration_s))
+        return tuple(pieces)
