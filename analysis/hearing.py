@@ -108,7 +108,7 @@ def listen(
         every = [stored for stored in every if stored.key.language in choice.languages]
         few = [stored for stored in few if stored.key.language in choice.languages]
     router = Router(base, store, None, TranscribeOptions(batch_size=batch_size))
-    return Listener(router, cache, _one_a_language(every), every, few)
+    return Listener(router, cache, one_a_language(every), every, few)
 
 
 def is_few_shot(stored: "StoredAdapter") -> bool:
@@ -117,7 +117,7 @@ def is_few_shot(stored: "StoredAdapter") -> bool:
     return bool(recipe.get("adapter", {}).get("start_from") or recipe.get("data", {}).get("max_train_clips"))
 
 
-def _one_a_language(found: "Sequence[StoredAdapter]") -> "list[StoredAdapter]":
+def one_a_language(found: "Sequence[StoredAdapter]") -> "list[StoredAdapter]":
     """As the router chooses (router/fleet.py): variant `default` before others, then the largest rank, then the newest."""
     chosen: dict[str, StoredAdapter] = {}
     for stored in found:

@@ -1,6 +1,6 @@
 """What a report is made from: loaded when a section first asks for it, and shared by all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from analysis.cache import Cache
 from analysis.inputs import Choice, load_base, read_clips
 
 if TYPE_CHECKING:
+    from adapters.store import StoredAdapter
     from analysis.deltas import Adapters
     from analysis.hearing import Listener
     from training.clips import Clips
@@ -48,9 +49,44 @@ class Inputs:
 
     @cached_property
     def adapters(self) -> "Adapters":
-        from analysis.deltas import read_adapters
+        """All that are meant, but those trained on a share of the data: they belong to the section on transfer."""
+        from analysis.deltas import of_stored
+        from analysis.hearing import is_few_shot
+        from analysis.inputs import choose, open_store
 
-        return read_adapters(self.choice)
+        found = choose(open_store(self.choice.store), self.choice)
+        return of_stored([stored for stored in found if not is_few_shot(stored)] or found)
+
+    @cached_property
+    def comparable(self) -> "Adapters":
+        """Those of `adapters` that touch the same sites, the most frequent choice of sites."""
+        from analysis.deltas import of_stored
+
+        sites = [frozenset(stored.record.update_norms) for stored in self.adapters.stored]
+        usual = max(sites, key=lambda each: (sites.count(each), len(each)))
+        left = [stored for stored, own in zip(self.adapters.stored, sites, strict=True) if own != usual]
+        if not left:
+            return self.adapters
+        kept = of_stored([stored for stored in self.adapters.stored if stored not in left], verify=False)
+        names = ", ".join(self.adapters.labels[stored.name] for stored in left)
+        return replace(kept, notes=(*kept.notes, f"left out, since they touch other sites: {names}"))
+
+    @cached_property
+    def served(self) -> "list[StoredAdapter]":
+        """One a language, as the router chooses."""
+        from analysis.hearing import one_a_language
+
+        return one_a_language(self.adapters.stored)
+
+    @cached_property
+    def served_and_twins(self) -> "list[StoredAdapter]":
+        """`served`, and their like of another seed: the ceiling of what can be alike."""
+        from analysis.similarity import two_seeds_of
+
+        every = self.adapters.stored
+        pairs = [{every[i], every[j]} for i, j in two_seeds_of(every)]
+        twins = set().union(*(pair for pair in pairs if pair & set(self.served)))
+        return [stored for stored in every if stored in twins or stored in self.served]
 
     def fresh_base(self) -> "BaseModel":
         """The base as it lies on disk, without a bank: for one section, and forgotten with it."""

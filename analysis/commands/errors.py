@@ -7,10 +7,6 @@ import typer
 
 from analysis.commands import options
 
-Train = Annotated[
-    list[Path] | None, typer.Option("--train", help="Manifests the adapters were trained on: what words they know.")
-]
-
 
 def register(app: typer.Typer) -> None:
     app.command()(errors)
@@ -19,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def errors(
     manifest: options.Manifests,
-    train: Train = None,
+    train: options.Train = None,
     subset: options.Subset = None,
     store: options.StoreFolder = None,
     base: options.Base = None,

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Manifests = Annotated[
     list[Path], typer.Option("--manifest", "-m", help="JSON lines of clips with text and lang; may be repeated.")
 ]
+Train = Annotated[
+    list[Path] | None, typer.Option("--train", help="Manifests the adapters were trained on: what words they know.")
+]
 Subset = Annotated[str | None, typer.Option(help="Only lines of this `subset`.")]
 StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of adapters; the embedded one if none.")]
 Base = Annotated[str | None, typer.Option("--base", help="Base model, where the store has adapters of several.")]

@@ -22,10 +22,7 @@ def report(
     rank: options.Rank = None,
     variant: options.Variant = None,
     subset: options.Subset = None,
-    train: Annotated[
-        list[Path] | None,
-        typer.Option("--train", help="Manifests the adapters were trained on: what words they know."),
-    ] = None,
+    train: options.Train = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of training runs, for their curves.")] = None,
     only: Annotated[str | None, typer.Option(help="Only these sections: transfer,errors")] = None,
     limit: Annotated[int, typer.Option(help="At most so many clips per language, spread evenly; 0: all.")] = 40,

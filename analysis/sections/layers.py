@@ -12,7 +12,7 @@ def _run(inputs):
 
     clips = read_clips(inputs.manifests, subset=inputs.subset, limit=inputs.layer_clips)
     return layer_importance(
-        inputs.fresh_base(), inputs.adapters.stored, clips, scopes=inputs.scopes, cache=inputs.cache,
+        inputs.fresh_base(), inputs.served, clips, scopes=inputs.scopes, cache=inputs.cache,
         bootstrap=inputs.bootstrap, seed=inputs.seed, batch_clips=inputs.batch_size,
         manifests=manifest_checksums(inputs.manifests), progress=inputs.show,
     )  # fmt: skip
@@ -65,10 +65,10 @@ SECTION = Section(
     title="Layer importance",
     question="Which layers carry an adapter's gain?",
     method=(
-        "Each layer's part of an adapter is switched off, and switched on alone, in the bank, and the clips of its language "
-        "are transcribed again. Changes are differences of the character error rate on the same clips, with a paired "
-        "bootstrap. Shares are of what the whole adapter gains over the base; they are not given where it gains nothing. "
-        "Parts do not add up: layers work through each other."
+        "One adapter a language, the one that the router serves. Each layer's part of it is switched off, and switched on "
+        "alone, in the bank, and the clips of its language are transcribed again. Changes are differences of the character "
+        "error rate on the same clips, with a paired bootstrap. Shares are of what the whole adapter gains over the base; "
+        "they are not given where it gains nothing. Parts do not add up: layers work through each other."
     ),
     run=_run,
     draw=_draw,

@@ -9,7 +9,7 @@ def _run(inputs):
 
     clips = read_clips(inputs.manifests, subset=inputs.subset, limit=inputs.layer_clips)
     return representations(
-        inputs.fresh_base(), inputs.adapters.stored, clips, cache=inputs.cache, seed=inputs.seed,
+        inputs.fresh_base(), inputs.served_and_twins, clips, cache=inputs.cache, seed=inputs.seed,
         batch_clips=inputs.batch_size, manifests=manifest_checksums(inputs.manifests), progress=inputs.show,
     )  # fmt: skip
 
@@ -51,9 +51,10 @@ SECTION = Section(
     title="Representations",
     question="Where do adapters change what the base makes of the same audio?",
     method=(
-        "Hidden states of every layer on the same clips, with each adapter and without, compared by linear centred kernel "
-        "alignment (Kornblith et al. 2019), debiased. 1 is the same up to rotation and scale. The tap's features, from "
-        "which the language is heard, are laid out in the plane."
+        "One adapter a language, the one that the router serves, and its second seed where there is one. Hidden states of "
+        "every layer on the same clips, with each adapter and without, compared by linear centred kernel alignment "
+        "(Kornblith et al. 2019), debiased. 1 is the same up to rotation and scale. The tap's features, from which the "
+        "language is heard, are laid out in the plane."
     ),
     run=_run,
     draw=_draw,

@@ -6,7 +6,7 @@ from analysis.sections import Section, Tables, named
 def _run(inputs):
     from analysis.similarity import similarity
 
-    return similarity(inputs.adapters, cache=inputs.cache, seed=inputs.seed, progress=inputs.show)
+    return similarity(inputs.comparable, cache=inputs.cache, seed=inputs.seed, progress=inputs.show)
 
 
 def _draw(found, folder):
