@@ -31,6 +31,7 @@ from zoo.speech import SAMPLE_RATE, Utterance
 WINDOW_BATCHES = 4  # batches of chunks that are read before they are passed, to find some of like length
 BLOCK_SAMPLES = int(audio.BLOCK_S * SAMPLE_RATE)
 FOLLOWED_S = 1.0  # seconds read at a time where changes are followed
+LEAST_S = 0.5  # what is left of a chunk, or was written of it, so that going on can bring anything
 CONTEXT_CHARACTERS = 500  # of the text before, where it is carried over
 
 
@@ -240,6 +241,10 @@ class Router:
                 previous,
                 self.smoothing,
             )
+            passed = [
+                list(self._to_the_end(utterances[j], parts, options, clock, previous))
+                for j, parts in zip(group, passed, strict=True)
+            ]
             clock.seconds["total"] = time.perf_counter() - start
             for j, result in zip(group, passed, strict=True):
                 results[j] = result
@@ -249,6 +254,36 @@ class Router:
         if not options.carry_context:
             for j, (heard, chunk) in enumerate(waiting):
                 heard.add(chunk, results[j])
+
+    def _to_the_end(
+        self, utterance: Utterance, parts: list[Part], options: TranscribeOptions, clock: Clock, previous: str
+    ) -> Iterator[Part]:
+        """Parts in which the model stopped early, as it says itself, are gone on with from there, until all is written."""
+        waiting = deque(parts)
+        while waiting:
+            part = waiting.popleft()
+            at = part.passed.hypothesis.goes_on_s
+            if at is None or at < LEAST_S or part.end_s - part.start_s - at < LEAST_S:
+                yield part
+                continue
+            begin = part.start_s + at
+            yield replace(part, end_s=begin)
+            rest = Utterance(
+                utterance.audio[round(begin * SAMPLE_RATE) : round(part.end_s * SAMPLE_RATE)], utterance.id
+            )
+            (more,) = run(
+                self.base, self.bank, self.classifier, self.adapters, self.lowest_layers, [rest], options, clock,
+                previous, self.smoothing,
+            )  # fmt: skip
+            waiting.extendleft(
+                replace(
+                    each,
+                    start_s=begin + each.start_s,
+                    end_s=begin + each.end_s,
+                    passed=replace(each.passed, frames=None),  # these frames have been given already
+                )
+                for each in reversed(more)
+            )
 
     def _batches(self, utterances: list[Utterance], options: TranscribeOptions) -> Iterator[list[int]]:
         """Positions of utterances of equal grid, at most `batch_size` together; one by one in order where each needs

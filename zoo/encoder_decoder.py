@@ -186,9 +186,17 @@ class EncoderDecoder:
                 log_probability=f.log_probability,
                 token_log_probabilities=tuple(f.token_log_probabilities),
                 pieces=self._pieces(f.tokens, int(length) / self.frame_rate) if options.timestamps else (),
+                goes_on_s=self._goes_on(f.tokens) if options.timestamps else None,
             )
             for f, language, length in zip(found, languages, hidden.lengths.tolist(), strict=True)
         ]
+
+    def _goes_on(self, tokens: list[int]) -> float | None:
+        """The last of two timestamps at the end: a piece was opened and nothing written into it. One timestamp at the end
+        closes the last piece: all has been said (openai/whisper, `transcribe`)."""
+        if len(tokens) < 2 or not (self._is_time(tokens[-2]) and self._is_time(tokens[-1])):
+            return None
+        return (tokens[-1] - self._first_time) * self.timestamp_s
 
     def _pieces(self, tokens: list[int], duration_s: float) -> tuple[Piece, ...]:
         """Cut at the timestamp tokens; a piece whose end the model did not write lasts to the clip's end."""

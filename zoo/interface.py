@@ -127,6 +127,8 @@ class Hypothesis:
     token_log_probabilities: tuple[float, ...] = ()
     pieces: tuple[Piece, ...] = ()
     """Filled where timestamps were asked for."""
+    goes_on_s: float | None = None
+    """Where the model says, with timestamps, that it stopped before all was written: seconds from the clip's start."""
 
 
 @runtime_checkable
