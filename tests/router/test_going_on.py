@@ -36,7 +36,7 @@ def test_two_timestamps_at_the_end_say_that_it_goes_on(toy_base, times, goes_on)
 def test_the_rest_of_a_chunk_is_heard_until_all_is_written(toy_router, monkeypatch):
     import router.router as module
 
-    made = [u.audio for u, _, _ in toy.clips(3, ("en",), 3)]
+    made = [u.audio for u, _, _ in toy.clips(8, ("en",), 3)]
     sound = np.concatenate(made)
     seconds = len(sound) / 16_000
     real, heard, stops = module.run, [], [1.0, 0.8]
