@@ -1,12 +1,14 @@
 """What every attention decoder's steps share: a cache of keys and values whose rows can be moved."""
 
+from abc import ABC, abstractmethod
+
 import torch
 
 from zoo import rows
 from zoo.errors import ModelError
 
 
-class CachedStepper:
+class CachedStepper(ABC):
     """A `zoo.search.Stepper` for one batch; a family's own says how the cache is opened and how a step is computed.
 
     states: encoder output `[B, T, d]`; prompt: int64 `[B, P]`. Keys and values are `[R, heads, positions, d / heads]`, one
@@ -51,13 +53,13 @@ class CachedStepper:
         start, self.position = self.position, self.position + tokens.shape[1]
         return self._logits(tokens, start, self.position)
 
+    @abstractmethod
     def _open(self, states: torch.Tensor) -> None:
         """Lay out `keys` and `values`, and fill `cross_keys` and `cross_values`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _logits(self, tokens: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Logits `[R, V]` after `tokens` `[R, stop - start]`, which stand at these positions."""
-        raise NotImplementedError
 
 
 def split_heads(x: torch.Tensor, heads: int, width: int) -> torch.Tensor:

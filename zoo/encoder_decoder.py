@@ -4,6 +4,7 @@ A family's own class says how audio becomes features, how its layers run, and ho
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from zoo.search import Found, Stepper
 from zoo.speech import SAMPLE_RATE, Utterance
 
 
-class EncoderDecoder:
+class EncoderDecoder(ABC):
     """Most of `zoo.interface.BaseModel`. A family sets the fields below before it is used."""
 
     module: nn.Module
@@ -40,8 +41,8 @@ class EncoderDecoder:
             raise ModelError(f"Context {self.context!r} of {card.name} is unknown", valid="'30s', 'dynamic'")
 
     @property
-    def device(self) -> torch.device:
-        raise NotImplementedError
+    @abstractmethod
+    def device(self) -> torch.device: ...
 
     def _valid_tap(self, tap: int | None) -> int:
         """The card's where none is given."""
@@ -84,9 +85,9 @@ class EncoderDecoder:
 
     # --- decoder
 
+    @abstractmethod
     def prompt(self, languages: Sequence[str], options: DecodeOptions = DecodeOptions()) -> torch.Tensor:
         """int64 `[B, P]`: what the decoder is given before the text."""
-        raise NotImplementedError
 
     def _tags(self, language: str) -> Sequence[str]:
         """The tags under which a language may be known, best first: a region falls back to its language."""
@@ -144,8 +145,8 @@ class EncoderDecoder:
         return logits[:, list(self._language_ids.values())].softmax(dim=-1)
 
     @property
-    def _start_token(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _start_token(self) -> int: ...
 
     def _check(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions) -> None:
         if not hidden.done:
@@ -158,22 +159,24 @@ class EncoderDecoder:
                 f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip"
             )
 
-    def _stepper(self, states: torch.Tensor, prompt: torch.Tensor, options: DecodeOptions) -> CachedStepper:
-        raise NotImplementedError
+    @abstractmethod
+    def _stepper(self, states: torch.Tensor, prompt: torch.Tensor, options: DecodeOptions) -> CachedStepper: ...
 
-    def _search(self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions) -> list[Found]:
-        raise NotImplementedError
+    @abstractmethod
+    def _search(
+        self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions
+    ) -> list[Found]: ...
 
-    def _text(self, tokens: list[int]) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _text(self, tokens: list[int]) -> str: ...
 
     def _is_time(self, token: int) -> bool:
         return token >= self._first_time
 
     @property
+    @abstractmethod
     def _first_time(self) -> int:
         """The token of 0.00 s."""
-        raise NotImplementedError
 
     def _hypotheses(
         self, found: Sequence[Found], languages: Sequence[str], hidden: Hidden, options: DecodeOptions
