@@ -18,6 +18,7 @@ import typer
 from adapters.bench import machine
 from adapters.bench_models import build
 from adapters.bench_page import put
+from zoo.threads import thread_count
 
 if TYPE_CHECKING:
     from zoo.whisper import WhisperBase
@@ -65,26 +66,25 @@ def measure(
     from zoo.int8 import available
     from zoo.whisper_family import to_int8
 
-    threads = torch.get_num_threads()
     plain = build(shape, "cpu", torch.float32)
     bases = {REFERENCE: plain, "bf16": build(shape, "cpu", torch.bfloat16)}
     if available():
         bases["int8"] = build(shape, "cpu", torch.float32)
         to_int8(bases["int8"])
     rows = []
-    for batch in batches:
-        contenders = {name: _contender(base, batch, clip_s, steps, threads) for name, base in bases.items()}
-        for count in sorted({1, threads}):
-            if count != threads:
-                for name, base in bases.items():
-                    contenders[f"{name}, {count} thread"] = _contender(base, batch, clip_s, steps, count)
-        contenders["fp32, cache grown by concatenation"] = _contender(plain, batch, clip_s, steps, threads, "grown")
-        if compiled:
-            contenders["fp32, step compiled"] = _contender(plain, batch, clip_s, steps, threads, "compiled")
-        taken = _interleaved(contenders, runs)
-        torch.set_num_threads(threads)
-        for name, (encoder, step) in taken.items():
-            rows.append({"shape": shape, "batch": batch, "contender": name, "encode_s": encoder, "step_s": step})
+    with thread_count() as threads:
+        for batch in batches:
+            contenders = {name: _contender(base, batch, clip_s, steps, threads) for name, base in bases.items()}
+            for count in sorted({1, threads}):
+                if count != threads:
+                    for name, base in bases.items():
+                        contenders[f"{name}, {count} thread"] = _contender(base, batch, clip_s, steps, count)
+            contenders["fp32, cache grown by concatenation"] = _contender(plain, batch, clip_s, steps, threads, "grown")
+            if compiled:
+                contenders["fp32, step compiled"] = _contender(plain, batch, clip_s, steps, threads, "compiled")
+            taken = _interleaved(contenders, runs)
+            for name, (encoder, step) in taken.items():
+                rows.append({"shape": shape, "batch": batch, "contender": name, "encode_s": encoder, "step_s": step})
     return rows
 
 

@@ -22,6 +22,7 @@ from analysis.overlap import SitePairs, all_pairs, cosines_of, null_largest_cosi
 from analysis.progress import steps
 from analysis.result import Provenance, Row
 from analysis.similarity_tables import tables_of
+from zoo.threads import thread_count
 
 if TYPE_CHECKING:
     import torch
@@ -176,14 +177,13 @@ def _pairs_of_sites(adapters: Adapters, cache: Cache, progress: bool) -> dict[st
             found[site] = made, (int(item["shape"][0]), int(item["shape"][1]))
         return found
 
-    threads = torch.get_num_threads()
     blocks, found = adapters.blocks(), {}
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for part in steps("similarity", pool.map(block, blocks), len(blocks), show=progress):
-                found.update(part)
-    finally:
-        torch.set_num_threads(threads)
+    with (
+        thread_count() as threads,
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        for part in steps("similarity", pool.map(block, blocks), len(blocks), show=progress):
+            found.update(part)
     return found
 
 

@@ -21,6 +21,7 @@ from analysis.deltas import Adapters, layer_order, place, relative_depth, singul
 from analysis.intruders import EPSILON, EPSILONS, LEADING, base_weight, intruders
 from analysis.progress import steps
 from analysis.result import Provenance, Row
+from zoo.threads import thread_count
 
 if TYPE_CHECKING:
     from zoo.interface import BaseModel
@@ -187,13 +188,12 @@ def _values(adapters: Adapters, cache: Cache, progress: bool) -> dict[str, dict[
         )
         return item
 
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            found = pool.map(one, range(len(adapters.stored)))
-            return dict(zip(adapters.names, steps("spectra", found, len(adapters.stored), show=progress), strict=True))
-    finally:
-        torch.set_num_threads(threads)
+    with (
+        thread_count() as threads,
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        found = pool.map(one, range(len(adapters.stored)))
+        return dict(zip(adapters.names, steps("spectra", found, len(adapters.stored), show=progress), strict=True))
 
 
 def _of_pairs(pairs: dict[str, LoraSite]) -> dict[str, Any]:

@@ -69,14 +69,14 @@ def generate(folder: Path, count: int, shape: str, rank: int, targets: str, seed
     from adapters.record import Record
     from adapters.store import Store
     from analysis.progress import steps
+    from zoo.threads import thread_count
 
     store = Store(folder, create=True)
     sites = shape_of_sites(shape, targets)
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": list(TARGETS[targets])}
     generator = torch.Generator().manual_seed(seed)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many small products: on a busy machine threads mostly wait for each other
-    with tempfile.TemporaryDirectory() as made:
+    # Many small products: on a busy machine threads mostly wait for each other.
+    with thread_count(1), tempfile.TemporaryDirectory() as made:
         (Path(made) / CONFIG).write_text(json.dumps(config))
         for n in steps("making adapters", range(count)):
             held = {}
@@ -87,7 +87,6 @@ def generate(folder: Path, count: int, shape: str, rank: int, targets: str, seed
             language = ("hi", "pa", "te", "it")[n % 4]
             about = Record(f"random/{shape}", language, rank, f"s{n}", base_sha256="00" * 32, seed=n)
             store.publish(AdapterKey(about.base, language, rank, about.variant), Path(made), about)
-    torch.set_num_threads(threads)
 
 
 def measure(folder: Path) -> Timed:

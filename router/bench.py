@@ -16,6 +16,7 @@ import typer
 
 from adapters.bench import machine
 from router.bench_tables import as_text
+from zoo.threads import thread_count
 
 if TYPE_CHECKING:
     from router.bench_clips import BenchClip
@@ -49,28 +50,16 @@ def bench(
 
     Without options a quarter of an hour or more on two cores. `python -m router.bench_tables FILE.json` remakes the tables.
     """
-    import torch
-
     if quick:
         models, durations, each, runs, memory = "boli-embedded", "1,3,5,30", 1, 2, False
-    if threads:
-        torch.set_num_threads(threads)
-    results: list[dict[str, Any]] = []
-    for name in models.split(","):
-        results += measure(
-            name,
-            [float(duration) for duration in durations.split(",")],
-            each,
-            batch,
-            tokens,
-            rank,
-            runs,
-            peers,
-            memory,
-            device,
-        )
-    content = {
-        "settings": {
+    lengths = [float(duration) for duration in durations.split(",")]
+    with thread_count(threads):
+        results = [
+            row
+            for name in models.split(",")
+            for row in measure(name, lengths, each, batch, tokens, rank, runs, peers, memory, device)
+        ]
+        settings = {
             "machine": machine(),
             "rank": rank,
             "runs": runs,
@@ -78,9 +67,8 @@ def bench(
             "each": each,
             "durations": durations,
             "device": device,
-        },
-        "results": results,
-    }
+        }
+    content = {"settings": settings, "results": results}
     print(as_text(content))
     if json_path is not None:
         json_path.write_text(json.dumps(content, indent=1), encoding="utf-8")

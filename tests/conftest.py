@@ -12,6 +12,18 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    """A test that leaves torch with another number of threads changes the last bits of all that follow."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert after == before
+
+
 @pytest.fixture(scope="session")
 def toy_folder() -> Path:
     """Folder of the debug model, trained for a minute on toy speech."""

@@ -14,6 +14,7 @@ import torch
 
 from zoo import debug
 from zoo.speech import SAMPLE_RATE, Utterance
+from zoo.threads import thread_count
 from zoo.whisper_family import family
 
 LETTER_S = 0.09
@@ -55,15 +56,16 @@ def train(base, module, languages, seed: int, steps: int, lr: float, batch: int 
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
     pool = [entry for entry in clips(steps * batch // 3, languages, seed) if base.grid_s(entry[0]) == 1.0]
     rng = np.random.default_rng(seed)
-    for _ in range(steps):
-        chosen = [pool[i] for i in rng.integers(0, len(pool), batch)]
-        features = base.features([u for u, _, _ in chosen])
-        loss = base.loss(features, base.labels([t for _, t, _ in chosen], [lang for _, _, lang in chosen]))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
+    with thread_count(1):  # the same weights however many cores there are
+        for _ in range(steps):
+            chosen = [pool[i] for i in rng.integers(0, len(pool), batch)]
+            features = base.features([u for u, _, _ in chosen])
+            loss = base.loss(features, base.labels([t for _, t, _ in chosen], [lang for _, _, lang in chosen]))
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
     return float(loss.detach())
 
 
