@@ -13,14 +13,13 @@ COMMANDS = {
     "evaluate": ("training.commands.evaluate", "score adapters, routing and code-switching; check the criteria"),
     "analyze": ("analysis.commands", "what adapters learned: similarity, spectra, layers, transfer, the report"),
     "slurm": ("slurm.commands", "plan, submit, watch and collect cluster jobs"),
-    "bench": ("", "measure: bank, steps, router, training, owsm, analysis"),
+    "bench": ("", "measure: bank, steps, router, training, analysis"),
 }
 BENCHES = {
     "bank": "adapters.bench",
     "steps": "adapters.bench_steps",
     "router": "router.bench",
     "training": "training.bench",
-    "owsm": "zoo.owsm_bench",
     "analysis": "analysis.speed",
 }
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adapters.bench import machine
+from router import bench_owsm
+from router.bench_clips import SHORT_S, BenchClip, mixed_batch, single_clips
 from router.bench_tables import as_text
 from zoo.threads import thread_count
 
 if TYPE_CHECKING:
-    from router.bench_clips import BenchClip
     from router.bench_ours import Ours
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -29,8 +30,12 @@ System = Callable[[list], None]
 @app.command()
 def bench(
     models: Annotated[
-        str, typer.Option(help="boli-embedded, a shape with random weights (tiny, small), or what `boli zoo list` has.")
-    ] = "boli-embedded,tiny",
+        str,
+        typer.Option(
+            help="boli-embedded, a shape with random weights (tiny, small, or of OWSM: "
+            f"{', '.join(bench_owsm.SHAPES)}), or what `boli zoo list` has."
+        ),
+    ] = "boli-embedded,tiny,owsm-v3.1-base",
     durations: Annotated[str, typer.Option(help="Seconds of the clips that come one by one.")] = "1,2,3,5,10,20,30",
     each: Annotated[int, typer.Option(help="Clips of each duration.")] = 3,
     batch: Annotated[int, typer.Option(help="Clips of up to 5 s in the mixed batch.")] = 8,
@@ -40,25 +45,40 @@ def bench(
     threads: Annotated[int, typer.Option(help="For every system; 0: as torch finds.")] = 0,
     peers: Annotated[bool, typer.Option(help="Also transformers + PEFT and faster-whisper.")] = True,
     memory: Annotated[bool, typer.Option(help="Also peak memory, a process for each system.")] = True,
+    searches: Annotated[str, typer.Option(help=f"Of OWSM: {', '.join(bench_owsm.SEARCHES)}.")] = ",".join(
+        bench_owsm.SEARCHES
+    ),
     device: Annotated[str, typer.Option(help="cpu or cuda; faster-whisper runs on the CPU only.")] = "cpu",
     quick: Annotated[
         bool, typer.Option("--quick", help="The embedded model, few clips, no memory: two minutes.")
     ] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all rows here.")] = None,
 ) -> None:
-    """Latency, throughput and memory of routed transcription, beside transformers + PEFT and faster-whisper.
+    """Latency, throughput and memory of routed transcription, beside transformers + PEFT, faster-whisper and ESPnet.
 
     Without options a quarter of an hour or more on two cores. `python -m router.bench_tables FILE.json` remakes the tables.
     """
     if quick:
         models, durations, each, runs, memory = "boli-embedded", "1,3,5,30", 1, 2, False
+    names, wanted = models.split(","), searches.split(",")
+    bench_owsm.check(names, wanted)
     lengths = [float(duration) for duration in durations.split(",")]
     with thread_count(threads):
         results = [
             row
-            for name in models.split(",")
+            for name in names
+            if name not in bench_owsm.SHAPES
             for row in measure(name, lengths, each, batch, tokens, rank, runs, peers, memory, device)
         ]
+        with tempfile.TemporaryDirectory(prefix="boli-bench-") as scratch:
+            owsm = [
+                row
+                for name in names
+                if name in bench_owsm.SHAPES
+                for row in bench_owsm.measure(
+                    name, wanted, mixed_batch(batch, bench_owsm.TOKENS), runs, device, Path(scratch)
+                )
+            ]
         settings = {
             "machine": machine(),
             "rank": rank,
@@ -68,7 +88,7 @@ def bench(
             "durations": durations,
             "device": device,
         }
-    content = {"settings": settings, "results": results}
+    content = {"settings": settings, "results": results, "owsm": owsm}
     print(as_text(content))
     if json_path is not None:
         json_path.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -87,7 +107,6 @@ def measure(
     device: str,
 ) -> list[dict[str, Any]]:
     """One row per scenario and system."""
-    from router.bench_clips import SHORT_S, mixed_batch, single_clips
     from router.bench_memory import peak_mib
     from router.bench_models import prepare
 
@@ -110,7 +129,7 @@ def measure(
     return [{**row, "peak_mib": peaks.get(row["system"]), "routed_right": right.get(row["system"])} for row in rows]
 
 
-def _first(ours: "Ours", clips: "list[BenchClip]") -> None:
+def _first(ours: "Ours", clips: list[BenchClip]) -> None:
     ours.one(clips[0])
 
 

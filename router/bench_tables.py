@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.bench_page import put
+from router import bench_owsm
 
 PAIRS = (
     # ours, the peer, what the ratio is called
@@ -46,6 +47,9 @@ def as_text(content: dict[str, Any]) -> str:
         if wrong := [f"{system} {100 * share:.0f} %" for system, share in heard.items() if share < 1]:
             lines += ["", f"Clips that went to the right adapter: {', '.join(wrong)}; all of them elsewhere."]
         lines += ["", *_ratios(mine), "", *_overheads(mine), "", *_aims(mine)]
+    owsm = content.get("owsm", [])
+    for shape in dict.fromkeys(row["shape"] for row in owsm):
+        lines += ["", *bench_owsm.as_text([row for row in owsm if row["shape"] == shape], shape)]
     return "\n".join(lines)
 
 

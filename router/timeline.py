@@ -83,8 +83,8 @@ def draw(
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     languages = [tag for p in transcript.posteriors for tag in p.languages]
     languages += [s.language for s in transcript.segments] + [s.language for s in reference]
-    colour = colours(languages)
     names = sorted({name for segment in transcript.segments for name in segment.weights})
+    colour = colours([*languages, *filter(None, map(_language, names))])
     rows = [("waveform", 1.0), ("posteriors", 1.4)]
     rows += [("spoken", 0.6)] if reference else []
     rows += [("found", 0.6), ("weights", 1.0)] if names else [("found", 0.6)]
@@ -101,7 +101,7 @@ def draw(
         found = [Stretch(s.start, s.end, s.language, s.text) for s in transcript.segments]
         _boxes(by_name["found"], "found", found, colour)
         if names:
-            _weights(by_name["weights"], transcript, names, duration)
+            _weights(by_name["weights"], transcript, names, duration, colour)
         axes[-1].set_xlim(0, max(duration, 0.1))
         axes[-1].set_xlabel("seconds")
         if title:
@@ -175,16 +175,28 @@ def _boxes(axes: Any, name: str, stretches: Sequence[Stretch], colour: dict[str,
     axes.set_ylabel(name)
 
 
-def _weights(axes: Any, transcript: Transcript, names: Sequence[str], duration: float) -> None:
+def _language(adapter: str) -> str:
+    """Of an adapter's name `BASE:LANGUAGE...`; empty where it has none."""
+    return adapter.partition(":")[2].partition(":")[0].partition("@")[0]
+
+
+def _weights(axes: Any, transcript: Transcript, names: Sequence[str], duration: float, colour: dict[str, str]) -> None:
+    """Each adapter in its language's colour; a second one of the same language is hatched."""
     edges = np.array([0.0, *sorted({t for s in transcript.segments for t in (s.start, s.end)}), duration])
     middles = (edges[:-1] + edges[1:]) / 2
     low = np.zeros(len(middles))
-    for name, tint in zip(names, itertools.cycle(COLOURS)):
+    seen: set[str] = set()
+    for name in names:
+        language = _language(name)
         high = low + [
             next((s.weights.get(name, 0.0) for s in transcript.segments if s.start <= t < s.end), 0.0) for t in middles
         ]
         label = name.split("@")[0]
-        axes.stairs(high, edges, baseline=low, fill=True, color=tint, alpha=0.6, label=label)
+        axes.stairs(
+            high, edges, baseline=low, fill=True, color=colour.get(language, UNKNOWN_COLOUR), alpha=0.6, label=label,
+            hatch="//" if language in seen else None,
+        )  # fmt: skip
+        seen.add(language)
         low = high
     axes.set_ylim(0, 1.05)
     axes.set_ylabel("adapters")

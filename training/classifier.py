@@ -69,6 +69,7 @@ class _Job:
         valid = self._clips(recipe.data.valid, True, recipe.data.max_valid_clips)
         run.logger.info("%d training clips, %.2f h; %d for validation", len(train), train.hours, len(valid))
         self.corpora = scores.corpora(train)
+        self.corpus = [scores.corpus_of(record) for record in train.records] * recipe.head.copies
         self.train_features = encode_copies(self.base, train, recipe.head, recipe.augment, recipe.run.seed)
         self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0)
         self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
@@ -82,7 +83,7 @@ class _Job:
         self.step = 0
 
     def _clips(self, paths: list[str], held_out: bool, most: int = 0, seed: int | None = None) -> Clips:
-        """held_out: without the corpora to test across. most, seed: as `spread`."""
+        """held_out: without the corpora to test across. most: clips of each language and corpus; seed: as `spread`."""
         options = replace(
             self.recipe.data, max_duration_s=min(self.recipe.data.max_duration_s, self.base.max_duration_s)
         )
@@ -95,7 +96,8 @@ class _Job:
                 f"No clip of {', '.join(paths)} is in a class and in a corpus that is used",
                 valid=f"classes {', '.join(self.classes)}; the clips are of {found}",
             )
-        keep = [keep[i] for i in spread(most, [records[i].lang for i in keep], seed)]
+        groups = [f"{records[i].lang} {scores.corpus_of(records[i])}" for i in keep]
+        keep = [keep[i] for i in spread(most, groups, seed)]
         clips = load_clips([records[i] for i in keep], options, [sources[i] for i in keep])
         if clips.skipped:
             self.run.logger.info(describe_skipped(clips))
@@ -145,7 +147,8 @@ class _Job:
         buckets = LengthBuckets(data.durations_s.tolist(), BatchOptions(batch_size=options.batch_clips, seed=seed))
         for epoch in range(options.epochs):
             head.train()
-            buckets.set_epoch(epoch, indices=balanced(names, seed=seed, epoch=epoch))
+            indices = balanced(names, corpora=self.corpus, corpus_alpha=options.corpus_alpha, seed=seed, epoch=epoch)
+            buckets.set_epoch(epoch, indices=indices)
             total = 0.0
             batches = buckets.batches()
             for number, members in enumerate(batches):

@@ -31,6 +31,9 @@ class HeadOptions:
     crop_shortest_s: float = 0.5
     epochs: int = 12
     """Passes over all copies, balanced over the classes."""
+    corpus_alpha: float = 0.3
+    """A corpus of n clips comes, within its class, with a share proportional to n ** corpus_alpha: 1 as in the data,
+    0 every corpus equally often. Few recordings of people are so not lost among much synthetic speech."""
     batch_clips: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -47,6 +50,7 @@ class HeadOptions:
         )
         check(self.copies > 0 and self.epochs > 0, "head.copies/epochs", (self.copies, self.epochs), "above 0")
         check(0 <= self.crop <= 1, "head.crop", self.crop, "0 to 1")
+        check(0 <= self.corpus_alpha <= 1, "head.corpus_alpha", self.corpus_alpha, "0 to 1")
 
     @property
     def classes(self) -> tuple[str, ...]:

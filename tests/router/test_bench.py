@@ -6,10 +6,13 @@ import math
 import pytest
 from typer.testing import CliRunner
 
+from router import bench_owsm
 from router.bench import app
 from router.bench_clips import LANGUAGES, mixed_batch, single_clips
 from router.bench_ours import KINDS
+from router.bench_owsm import PEER
 from router.bench_tables import as_text
+from zoo.errors import ModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the peers' libraries
 
@@ -60,3 +63,27 @@ def test_peak_memory_is_that_of_the_process_alone():
         child = pool.apply(_peak_mib)
     assert 1 < child < _peak_mib() - 300
     assert held.sum() == held.size
+
+
+@pytest.mark.parametrize("searches", ["greedy,joint"])
+def test_owsm_stands_beside_espnet(searches, tmp_path):
+    """On the debug shape: the same tokens as ESPnet, clip for clip, in every search; a row a system."""
+    written = tmp_path / "owsm.json"
+    options = f"--models owsm-debug --searches {searches} --batch 3 --runs 1"
+    result = CliRunner().invoke(app, [*options.split(), "--json", str(written)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    content = json.loads(written.read_text())
+    assert content["results"] == []
+    rows = {(row["search"], row["system"]): row for row in content["owsm"]}
+    assert rows.keys() == {(search, system) for search in searches.split(",") for system in (*bench_owsm.OURS, PEER)}
+    for (_, system), row in rows.items():
+        assert row["seconds"] > 0
+        assert row["same_tokens"] == 3 or system not in (PEER, "boli fp32, padded")
+        assert f"| {row['search']} | {system} |" in result.output
+    assert rows["greedy", PEER]["speedup"] == 1
+
+
+@pytest.mark.parametrize("given", ["--models owsm-v9", "--models owsm-debug --searches best"])
+def test_unknown_owsm_shapes_and_searches_are_refused(given):
+    with pytest.raises(ModelError, match=r"is not measured\. Valid: "):
+        CliRunner().invoke(app, given.split(), catch_exceptions=False)

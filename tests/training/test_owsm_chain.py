@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import boli
 import router
@@ -105,6 +106,46 @@ def test_a_recording_that_changes_language_is_cut_there(chain):
     assert [segment.language for segment in found.segments] == ["hi", "te"]
     assert found.segments[0].end == pytest.approx(parts[0][0].duration_s, abs=0.4)
     assert found.segments[0].end == found.segments[1].start
+
+
+def test_the_mixture_changes_from_frame_to_frame(chain, monkeypatch):
+    """The second strategy: one pass, each frame under the adapter of its own language."""
+    root, _ = chain
+    routed = router.load(MODEL, root / "store", context="dynamic")
+    rng = np.random.default_rng(3)
+    parts = [toy.clip([0, 3, 5, 1, 6, 2, 7, 4] * 3, language, rng)[0].audio for language in ("hi", "te")]
+    seen = []
+    mixing = routed.bank.mixing
+    monkeypatch.setattr(routed.bank, "mixing", lambda mixture: seen.append(mixture) or mixing(mixture))
+    found = routed.transcribe(np.concatenate(parts), switching=True, strategy="frames", ctc_weight=1.0)
+    assert [segment.language for segment in found.segments] == ["hi", "te"]
+    (mixture,) = (m for m in seen if m.frame_weights is not None)
+    at = round(found.segments[1].start * routed.base.frame_rate)
+    for part, language in ((slice(None, at), "hi"), (slice(at, None), "te")):
+        own = mixture.frame_weights[0, part]
+        assert (own[:, mixture.names.index(routed.adapters[language])] == 1).all()
+        assert own.sum() == len(own)
+
+
+def test_frames_that_all_have_one_mixture_are_that_mixture(chain):
+    from adapters.mixture import Mixture
+
+    root, _ = chain
+    routed = router.load(MODEL, root / "store", context="dynamic")
+    base, bank, name = routed.base, routed.bank, routed.adapters["hi"]
+    with torch.inference_mode():
+        features = base.features([toy.clips(1, ("hi",), seed=4)[0][0]])
+        bare = base.encode(features).values
+        with bank.mixing(Mixture.one_hot([name])):
+            plain = base.encode(features).values
+        half = torch.zeros(1, plain.shape[1], 1)
+        half[:, : plain.shape[1] // 2] = 1
+        with bank.mixing(Mixture((name,), torch.ones(1, 1), torch.ones_like(half))):
+            by_frame = base.encode(features).values
+        with bank.mixing(Mixture((name,), torch.full((1, 1), 0.5), half)):
+            changing = base.encode(features).values
+    assert torch.allclose(plain, by_frame, atol=1e-5)
+    assert min((changing - each).abs().max() for each in (plain, bare)) > 1e-2
 
 
 def test_words_have_times(chain):

@@ -12,16 +12,26 @@ from zoo.errors import DataError
 
 
 def balanced(
-    languages: Sequence[str], *, size: int | None = None, alpha: float = 0.0, seed: int = 0, epoch: int = 0
+    languages: Sequence[str],
+    *,
+    size: int | None = None,
+    alpha: float = 0.0,
+    corpora: Sequence[str] | None = None,
+    corpus_alpha: float = 1.0,
+    seed: int = 0,
+    epoch: int = 0,
 ) -> list[int]:
     """Indices drawn so that language l comes with a share proportional to n_l ** alpha.
 
     alpha 0: every language equally often; 1: as in the data; between: the usual compromise (Conneau et al. 2020,
     XLM-R, section 3.1, use 0.3). Within a language every clip is drawn before any is drawn again.
+    corpora: each clip's; within a language those come with shares proportional to n ** corpus_alpha in the same way, so
+    that a few recordings are not lost among many synthetic clips.
     size: how many indices; None: as many as there are clips.
     """
-    if not 0 <= alpha <= 1:
-        raise DataError(f"alpha is {alpha}", valid="0 (equal) to 1 (as in the data)")
+    for name, value in (("alpha", alpha), ("corpus_alpha", corpus_alpha)):
+        if not 0 <= value <= 1:
+            raise DataError(f"{name} is {value}", valid="0 (equal) to 1 (as in the data)")
     members: dict[str, list[int]] = defaultdict(list)
     for index, lang in enumerate(languages):
         members[lang].append(index)
@@ -31,7 +41,14 @@ def balanced(
     shares = np.array([len(members[name]) ** alpha for name in names], dtype=np.float64)
     random = np.random.default_rng([seed, epoch, 1])
     counts = shares_to_counts(shares, len(languages) if size is None else size)
-    drawn = [index for name, count in zip(names, counts, strict=True) for index in _cycle(members[name], count, random)]
+    drawn = []
+    for name, count in zip(names, counts, strict=True):
+        parts: dict[str, list[int]] = defaultdict(list)
+        for index in members[name]:
+            parts[corpora[index] if corpora is not None and corpus_alpha < 1 else ""].append(index)
+        inner = shares_to_counts(np.array([len(part) ** corpus_alpha for part in parts.values()]), count)
+        for part, many in zip(parts.values(), inner, strict=True):
+            drawn += _cycle(part, many, random)
     return [drawn[i] for i in random.permutation(len(drawn))]
 
 

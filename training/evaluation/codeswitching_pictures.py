@@ -55,7 +55,7 @@ def delays(path: Path, report: CodeSwitchReport) -> Path:
         left.set(
             xlim=(0, LATEST_S), ylim=(0, 1), xlabel="delay in s (offline: distance)", ylabel="share of all switches"
         )
-        left.legend(fontsize=7, loc="lower right")
+        left.legend(fontsize=7, loc="upper left", framealpha=0.9)
         alarms = [point["false_alarms_per_minute"] for point in report.curve]
         right.plot(alarms, [point["recall"] for point in report.curve], "o-", color="#4477aa", label="recall")
         right.set(xlabel="false alarms a minute", ylabel="recall", ylim=(0, 1))

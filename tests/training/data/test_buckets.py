@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,19 @@ def test_balanced_languages():
     # nothing is drawn twice before everything of its language was drawn once
     assert len({i for i in drawn if languages[i] == "hi"}) == counts["hi"]
     assert sum(languages[i] == "hi" for i in balanced(languages, alpha=1)) == 900
+
+
+def test_balanced_corpora_within_a_language():
+    """Shares n ** alpha of 10,000, 100 and 1 clips at 0.5 are 100 : 10 : 1; the languages stay equal."""
+    languages = ["pa"] * 10_101 + ["hi"] * 10_101
+    corpora = (["made"] * 10_000 + ["read"] * 100 + ["told"]) * 2
+    drawn = balanced(languages, corpora=corpora, corpus_alpha=0.5, size=2 * 111, seed=3)
+    found = Counter((languages[i], corpora[i]) for i in drawn)
+    for lang in ("pa", "hi"):
+        assert [found[lang, corpus] for corpus in ("made", "read", "told")] == [100, 10, 1]
+    assert balanced(languages, corpora=corpora, seed=3) == balanced(languages, seed=3), "1: as in the data"
+    with pytest.raises(DataError, match=r"corpus_alpha is 2"):
+        balanced(languages, corpora=corpora, corpus_alpha=2)
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(0.8, 80), (0.5, 50), (0.2, 20)])
