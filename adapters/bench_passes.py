@@ -63,8 +63,8 @@ def generating(model, module, batch: int, clip_s: float, steps: int, **options) 
     return once
 
 
-def interleaved(contenders: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """Median seconds of each, taking turns, after one warm-up round."""
+def interleaved(contenders: dict[str, Callable[[], Any]], runs: int) -> dict[str, list[float]]:
+    """Seconds of each in every round, taking turns, after one warm-up round."""
     for once in contenders.values():
         once()
     times: dict[str, list[float]] = {name: [] for name in contenders}
@@ -79,7 +79,7 @@ def interleaved(contenders: dict[str, Callable[[], Any]], runs: int) -> dict[str
                 times[name].append(time.perf_counter() - start)
     finally:
         gc.enable()
-    return {name: median(values) for name, values in times.items()}
+    return times
 
 
 def measure(
@@ -98,7 +98,8 @@ def measure(
     bank_dtype: str,
     peers: bool,
 ) -> list[dict[str, Any]]:
-    """One row per (residents, active) and contender: median seconds and their ratio to the base alone."""
+    """One row per (residents, active) and contender: median seconds, and the median over the rounds of their ratio to the
+    base alone in the same round (a machine that slows down for a while slows both)."""
     import copy
 
     import torch
@@ -131,15 +132,15 @@ def measure(
 
     def note(group: dict[str, Callable[[], Any]], held: int) -> None:
         times = interleaved(group, runs)
-        for name, seconds in times.items():
+        for name, taken in times.items():
             rows.append(
                 {
                     "shape": shape,
                     "batch": batch,
                     "residents": held,
                     "contender": name,
-                    "seconds": seconds,
-                    "x_base": seconds / times["base alone"],
+                    "seconds": median(taken),
+                    "x_base": median(one / base for one, base in zip(taken, times["base alone"], strict=True)),
                     **tags.get(name, {}),
                 }
             )

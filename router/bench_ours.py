@@ -38,7 +38,10 @@ def load_router(prepared: Prepared, kind: str, device: str = "cpu") -> "Router":
 
 
 class Ours:
-    """One Router. routed: it hears the language itself; else it is told. It counts how often it heard right."""
+    """One Router. routed: it hears the language itself; else it is told. It counts how often it heard right.
+
+    Changes of language inside a clip are not followed: no peer does that, and on random weights, whose frames mean nothing,
+    it would cut a clip into pieces."""
 
     def __init__(self, router: "Router", routed: bool):
         self.router, self.routed = router, routed
@@ -46,12 +49,13 @@ class Ours:
 
     def one(self, clip: BenchClip) -> None:
         given: dict[str, Any] = {} if self.routed else {"language": clip.language}
-        transcript = self.router.transcribe(clip.utterance.audio, max_tokens=clip.tokens, **given)
+        transcript = self.router.transcribe(clip.utterance.audio, max_tokens=clip.tokens, switching=False, **given)
         self._count([clip], [transcript])
 
     def batch(self, clips: list[BenchClip]) -> None:
         audios = [clip.utterance.audio for clip in clips]
-        self._count(clips, self.router.transcribe(audios, max_tokens=clips[0].tokens, batch_size=len(clips)))
+        made = self.router.transcribe(audios, max_tokens=clips[0].tokens, batch_size=len(clips), switching=False)
+        self._count(clips, made)
 
     def _count(self, clips: list[BenchClip], transcripts) -> None:
         for clip, transcript in zip(clips, transcripts, strict=True):

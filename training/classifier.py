@@ -89,7 +89,7 @@ class _Job:
         )
         records, sources = load_manifests(paths, options)
         left_out = set(self.recipe.head.without_corpora) if held_out else set()
-        keep = [i for i in usable(records, self.classes) if scores.corpus_of(records[i]) not in left_out]
+        keep = [i for i in usable(records, self.classes) if not scores.corpora_of(records[i]) & left_out]
         if not keep:
             found = ", ".join(sorted({scores.corpus_of(record) for record in records}))
             raise DataError(

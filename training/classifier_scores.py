@@ -96,6 +96,11 @@ def corpus_of(record) -> str:
     return str(named) if named else record.path.parent.name
 
 
+def corpora_of(record) -> set[str]:
+    """Of a clip that was put together from several, those of its parts; else its own."""
+    return set(record.extra.get("corpora") or ()) or {corpus_of(record)}
+
+
 def slices(judged: Judged, clips: Clips, classes: tuple[str, ...], known: dict[str, set[str]]) -> list[dict[str, Any]]:
     """One row per slice of a test set: how many clips, accuracy, balanced accuracy, and recall per class."""
     durations = clips.lengths / SAMPLE_RATE

@@ -306,6 +306,7 @@ def _record(name, kind, same, path, audio, segments: list[Segment], found: Seque
         "voices": "same" if same else "different",
         "switches": [s.start for a, s in pairwise(segments) if a.lang != s.lang],
         "sources": [p.record.id for p in found],
+        "corpora": sorted({str(c) for p in found if (c := p.record.extra.get("corpus"))}),
         "synthetic": any(p.record.extra.get("kind") in ("tts", "synthetic") for p in found),
         "transcribed": known,
     }
