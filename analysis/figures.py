@@ -212,7 +212,7 @@ def interval_bars(
         if title:
             axes.set_title(title)
         if len(series) > 1:
-            axes.legend()
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))  # inside it would lie over an interval
 
 
 def _first(entries: Sequence[tuple[float | None, float | None, float | None]], g: int) -> bool:

@@ -55,7 +55,6 @@ def _english(found: TransferResult, folder: Path) -> list[Path]:
     figures.interval_bars(
         axes[0, 0], sources, series, title="English, with each adapter on", label="error rate", percent=True
     )
-    axes[0, 0].set_ylim(0, 1.25 * axes[0, 0].get_ylim()[1])  # room for the legend
     return figures.save_figure(made, folder, "transfer_english")
 
 

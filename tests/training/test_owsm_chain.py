@@ -166,6 +166,23 @@ def test_its_adapters_are_analysed(chain, capsys):
     assert tables
 
 
+def test_its_layers_are_compared_with_whispers_by_depth(chain, toy_folder, toy_store, capsys):
+    """Layer importance of both families by the same command, and whether their layers matter alike along the depth."""
+    root, made = chain
+    run(f"zoo pull toy --from {toy_folder}")
+    common = f"analyze layers -m {made['held']} --limit 4 --bootstrap 20 --scopes layer --no-cache"
+    run(f"{common} --store {toy_store} --base toy --out {root / 'whisper-layers'}")
+    of_whisper = root / "whisper-layers" / "layers.json"
+    run(f"{common} --store {root / 'store'} --base {MODEL} --beside {of_whisper} --out {root / 'layers'}")
+    printed = capsys.readouterr().out
+    for how in ("off", "only"):
+        assert f"{MODEL} and toy, encoder {how}: correlation " in printed
+        assert f"{MODEL} and toy, decoder {how}: too few layers" in printed
+    conditions = (root / "layers" / "layers_conditions.csv").read_text()
+    assert "encoder 2" in conditions
+    assert (root / "layers" / "layers_depth.png").is_file()
+
+
 def test_it_is_evaluated(chain, capsys):
     root, made = chain
     out = root / "adapters.json"

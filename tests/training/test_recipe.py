@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from slurm.study import load_study
 from training.adapter_recipe import AdapterRecipe
 from training.base import BaseRecipe
 from training.classifier_recipe import ClassifierRecipe
@@ -18,8 +19,9 @@ KINDS = {"adapter": AdapterRecipe, "classifier": ClassifierRecipe, "base": BaseR
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=str)
 def test_every_recipe_loads_and_says_how_it_is_launched(path):
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    if path.name.endswith("grid.yaml"):
-        assert re.match(r"# .*boli (train|slurm) ", first)
+    if study := re.match(r"# boli slurm run --local .*?(\S+\.yaml)$", first):
+        assert Path(study[1]) == path
+        assert load_study(path).phases
         return
     command = re.match(r"# boli train (adapter|classifier|base) (\S+)", first)
     assert command, first
