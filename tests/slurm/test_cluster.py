@@ -198,6 +198,9 @@ def test_what_is_cancelled_does_not_come_back_until_it_is_resubmitted(workplace)
     assert "2 tasks cancelled" in workplace.boli("cancel", study)
     rows = workplace.until(study, only("cancelled", "blocked", "done"))
     assert rows["train/1_40"]["state"] == "cancelled"
+    deadline = time.monotonic() + 30  # a busy node takes a while to complete what was cancelled
+    while ask("squeue", "-h", "--name=trial.train") and time.monotonic() < deadline:
+        time.sleep(0.2)
     time.sleep(1.5)
     assert not ask("squeue", "-h", "--name=trial.train")
     step = workplace.read("train/1_40", "checkpoint.json")["step"]
