@@ -171,18 +171,21 @@ def test_real_trainings_requeued_end_with_the_same_adapter(workplace):
 
 
 def test_the_controller_may_restart(workplace, cluster):
-    study = workplace.study({"train": {"command": TRAIN + " --steps 20 --step-s 0.1", "grid": {"seed": [1, 2]}},
+    # long enough to run on while the controller goes and the table is read
+    study = workplace.study({"train": {"command": TRAIN + " --steps 100 --step-s 0.1", "grid": {"seed": [1, 2]}},
                              "later": {"command": "true"}})  # fmt: skip
     workplace.boli("submit", "--only", "train", study)
     workplace.until(study, lambda s: all(s[f"train/{i}"]["step"] >= 2 for i in (1, 2)))
     private_slurm.stop_daemon(cluster, "slurmctld")
-    rows = workplace.states(study)
-    assert [rows[f"train/{i}"]["state"] for i in (1, 2)] == ["running", "running"]
-    assert rows["later/later"]["state"] == "planned"
     restart = threading.Timer(1.0, private_slurm.start_controller, [cluster])
-    restart.start()
+    try:
+        rows = workplace.states(study)
+    finally:
+        restart.start()  # whatever was read: the tests after this one need it
     assert "1 tasks submitted" in workplace.boli("submit", study)  # it waits for the controller
     restart.join()
+    assert [rows[f"train/{i}"]["state"] for i in (1, 2)] == ["running", "running"]
+    assert rows["later/later"]["state"] == "planned"
     workplace.until(study, only("done"), timeout_s=120)
     assert all(len(attempts(workplace, f"train/{i}")) == 1 for i in (1, 2))
 
