@@ -56,7 +56,7 @@ def bench(
 ) -> None:
     """Latency, throughput and memory of routed transcription, beside transformers + PEFT, faster-whisper and ESPnet.
 
-    Without options a quarter of an hour or more on two cores. `python -m router.bench_tables FILE.json` remakes the tables.
+    Without options an hour on two cores, a third of it for OWSM. `python -m router.bench_tables FILE.json` remakes the tables.
     """
     if quick:
         models, durations, each, runs, memory = "boli-embedded", "1,3,5,30", 1, 2, False

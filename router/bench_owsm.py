@@ -5,13 +5,13 @@ tokens are compared, too. ESPnet pads every clip to 30 s, and so does OWSM as pu
 adapters trained with context `dynamic` are served at.
 """
 
-import statistics
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from adapters.bench_passes import interleaved
 from router.bench_clips import BenchClip
 from zoo.errors import ModelError
 
@@ -37,6 +37,7 @@ OURS = {
     "boli fp32, clip's own length": ("dynamic", "float32"),
 }
 PEER = "ESPnet Speech2Text, one by one"
+ENCODER = "encoder of "
 TOKENS = 24
 
 
@@ -85,15 +86,15 @@ def measure(
     make(folder, shape)
     rows = []
     for search in searches:
-        calls: dict[str, tuple[Callable[[], list[list[int]]], Callable[[], Any] | None]] = {
-            name: _ours(folder, search, clips, device, *kind)
-            for name, kind in OURS.items()
-            if device == "cpu" or "bf16" not in name
-        }
-        calls[PEER] = _espnet(folder, search, clips, device), None
-        written = {name: call() for name, (call, _) in calls.items()}
-        taken = _interleaved(calls, runs)
-        for name, (whole, encoder) in taken.items():
+        written: dict[str, list[list[int]]] = {}
+        calls: dict[str, Callable[[], Any]] = {}
+        for name, kind in OURS.items():
+            if device == "cpu" or "bf16" not in name:
+                write, encode = _ours(folder, search, clips, device, *kind)
+                calls[name], calls[ENCODER + name] = _noted(written, name, write), encode
+        calls[PEER] = _noted(written, PEER, _espnet(folder, search, clips, device))
+        taken = {name: median(seconds) for name, seconds in interleaved(calls, runs).items()}
+        for name in written:
             same = sum(one == two for one, two in zip(written[name], written[PEER], strict=True))
             rows.append(
                 {
@@ -101,30 +102,22 @@ def measure(
                     "search": search,
                     "system": name,
                     "clips": len(clips),
-                    "seconds": whole,
-                    "encode_s": encoder,
-                    "speedup": taken[PEER][0] / whole,
+                    "seconds": taken[name],
+                    "encode_s": taken.get(ENCODER + name),
+                    "speedup": taken[PEER] / taken[name],
                     "same_tokens": same,
                 }
             )
     return rows
 
 
-def _interleaved(calls, runs: int) -> dict[str, tuple[float, float | None]]:
-    whole: dict[str, list[float]] = {name: [] for name in calls}
-    encoder: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(runs):
-        names = list(calls)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            for call, seconds in zip(calls[name], (whole[name], encoder[name]), strict=True):
-                if call is not None:
-                    start = time.perf_counter()
-                    call()
-                    seconds.append(time.perf_counter() - start)
-    return {
-        name: (statistics.median(whole[name]), statistics.median(encoder[name]) if encoder[name] else None)
-        for name in calls
-    }
+def _noted(written: dict[str, list[list[int]]], name: str, write: Callable[[], list[list[int]]]) -> Callable[[], None]:
+    """Writes, and keeps what was written."""
+
+    def call() -> None:
+        written[name] = write()
+
+    return call
 
 
 def _ours(
@@ -150,7 +143,7 @@ def _ours(
         return hidden
 
     def write() -> list[list[int]]:
-        written = {}
+        written: dict[int, list[int]] = {}
         for members, hidden in zip(alike.values(), encode(), strict=True):
             found = base.decode(hidden, [clips[i].language for i in members], options)
             written |= {i: list(hypothesis.tokens) for i, hypothesis in zip(members, found, strict=True)}
