@@ -84,7 +84,7 @@ def draw(
     languages = [tag for p in transcript.posteriors for tag in p.languages]
     languages += [s.language for s in transcript.segments] + [s.language for s in reference]
     names = sorted({name for segment in transcript.segments for name in segment.weights})
-    colour = colours([*languages, *filter(None, map(_language, names))])
+    colour = colours([*languages, *map(_language, names)])
     rows = [("waveform", 1.0), ("posteriors", 1.4)]
     rows += [("spoken", 0.6)] if reference else []
     rows += [("found", 0.6), ("weights", 1.0)] if names else [("found", 0.6)]
@@ -176,8 +176,8 @@ def _boxes(axes: Any, name: str, stretches: Sequence[Stretch], colour: dict[str,
 
 
 def _language(adapter: str) -> str:
-    """Of an adapter's name `BASE:LANGUAGE...`; empty where it has none."""
-    return adapter.partition(":")[2].partition(":")[0].partition("@")[0]
+    """Of an adapter's name `LANGUAGE:rRANK:VARIANT@VERSION` (`adapters.store.Stored.name`)."""
+    return adapter.partition(":")[0]
 
 
 def _weights(axes: Any, transcript: Transcript, names: Sequence[str], duration: float, colour: dict[str, str]) -> None:
