@@ -31,8 +31,8 @@ def workload(base, batch: int, clip_s: float, steps: int) -> Callable[[], Any]:
     def once() -> None:
         with torch.inference_mode():
             hidden = base.encode(features)
-            stepper = WhisperStepper(base.module.model.decoder, base.module.proj_out, hidden.values, prompt, steps)
-            greedy(stepper, prompt, -1, steps)
+            stepper = WhisperStepper(base.module.model.decoder, base.module.proj_out, hidden, prompt, steps)
+            greedy(stepper, prompt, -1, [steps] * len(prompt))
         if base.device.type == "cuda":
             torch.cuda.synchronize()
 

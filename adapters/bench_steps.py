@@ -109,7 +109,7 @@ def _contender(base: "WhisperBase", batch: int, clip_s: float, steps: int, threa
             start = time.perf_counter()
             hidden = base.encode(features)
             encoded = time.perf_counter() - start
-            stepper = WhisperStepper(base.module.model.decoder, base.module.proj_out, hidden.values, prompt, steps)
+            stepper = WhisperStepper(base.module.model.decoder, base.module.proj_out, hidden, prompt, steps)
             tokens = stepper.start().argmax(-1)
             stepper._logits = logits.__get__(stepper)  # type: ignore[method-assign]
             start = time.perf_counter()

@@ -38,6 +38,19 @@ class Mixture:
             if tensor is not None and not bool(tensor.isfinite().all()):
                 raise RoutingError("A mixture holds weights that are NaN or infinite", valid="finite weights")
 
+    def rows(self, chosen: slice) -> "Mixture":
+        """These rows, and of the adapters those that they mix."""
+        weights, frames = self.weights[chosen], self.frame_weights
+        frames = None if frames is None else frames[chosen]
+        used = (weights != 0).any(dim=0)
+        if frames is not None:
+            used = used | (frames != 0).flatten(0, 1).any(dim=0)
+        return Mixture(
+            tuple(name for name, flag in zip(self.names, used.tolist(), strict=True) if flag),
+            weights[:, used],
+            None if frames is None else frames[:, :, used],
+        )
+
     @classmethod
     def one_hot(cls, rows: list[str | None]) -> "Mixture":
         """One adapter per row; None is the base alone."""

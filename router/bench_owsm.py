@@ -126,11 +126,12 @@ def _ours(
     import torch
 
     from zoo.interface import DecodeOptions
+    from zoo.joining import join
     from zoo.owsm_family import family
 
     card = family.card(folder, folder.name)
     base = family.load(folder, card, device=device, dtype=dtype, context=context)
-    alike: dict[float, list[int]] = defaultdict(list)  # clips of one grid make a batch, as in the router
+    alike: dict[float, list[int]] = defaultdict(list)  # encoded grid by grid and decoded together, as in the router
     for i, clip in enumerate(clips):
         alike[base.grid_s(clip.utterance)].append(i)
     options = DecodeOptions(max_tokens=TOKENS, **SEARCHES[search])  # type: ignore[arg-type]
@@ -143,10 +144,9 @@ def _ours(
         return hidden
 
     def write() -> list[list[int]]:
-        written: dict[int, list[int]] = {}
-        for members, hidden in zip(alike.values(), encode(), strict=True):
-            found = base.decode(hidden, [clips[i].language for i in members], options)
-            written |= {i: list(hypothesis.tokens) for i, hypothesis in zip(members, found, strict=True)}
+        order = [i for members in alike.values() for i in members]
+        found = base.decode(join(encode()), [clips[i].language for i in order], options)
+        written = {i: list(hypothesis.tokens) for i, hypothesis in zip(order, found, strict=True)}
         return [written[i] for i in range(len(clips))]
 
     return write, encode

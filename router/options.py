@@ -1,6 +1,6 @@
 """What a caller can ask of one transcription."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -80,13 +80,13 @@ class TranscribeOptions(PolicyOptions):
         if self.max_tokens is not None and self.max_tokens < 1:
             raise RoutingError(f"max_tokens is {self.max_tokens}", valid="1 or more")
 
-    def decoding(self, longest: int, previous: str = "") -> DecodeOptions:
-        """longest: tokens where no limit is set; previous: text said before."""
+    def decoding(self, longest: Sequence[int], previous: str = "") -> DecodeOptions:
+        """longest: tokens of each clip where no limit is set; previous: text said before."""
         return DecodeOptions(
             self.beam_size,
             ctc_weight=self.ctc_weight,
             timestamps=self.timestamps == "segment",
-            max_tokens=longest if self.max_tokens is None else self.max_tokens,
+            max_tokens=tuple(longest) if self.max_tokens is None else self.max_tokens,
             task=self.task,
             previous=previous,
             cut_loops=self.cut_loops,

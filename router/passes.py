@@ -6,7 +6,7 @@ The only place where the bank and the base meet.
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,6 +18,7 @@ from router.policies import Decision, adapter_weights, explained
 from router.seams import Stretch, own_frames
 from zoo.errors import RoutingError
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, TimedWord
+from zoo.joining import join
 from zoo.speech import Utterance
 
 TOKENS_PER_S = 60  # nobody says more, also not in bytes of an Indic script: what is longer is a loop
@@ -61,7 +62,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Listened:
-    """A batch up to the tap, heard with the bank switched off."""
+    """Clips of one grid up to the tap, heard with the bank switched off."""
 
     features: Features
     entry: Features | Hidden
@@ -72,18 +73,24 @@ class Listened:
     """Language -> probability of each row; empty where the language is forced."""
     frames: list[torch.Tensor] | None = None
     """Log-probabilities of the languages per encoder frame `[T, L]`, real frames only; None where nothing gives them."""
+    stretches: Sequence[Stretch] | None = None
+    """The frames of each row that are its own; None: all are."""
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
 
     def rows(self, chosen: Sequence[int]) -> "Listened":
         """Some rows of it."""
-        if list(chosen) == list(range(len(self.probabilities))):
+        if list(chosen) == list(range(len(self))):
             return self
         index = torch.tensor(chosen, device=self.features.values.device)
         return Listened(
-            _spread(self.features, index),
-            _spread(self.entry, index),
-            _spread(self.tapped, index),
+            self.features.rows(index),
+            self.entry.rows(index),
+            self.tapped.rows(index),
             [self.probabilities[i] for i in chosen],
             None if self.frames is None else [self.frames[i] for i in chosen],
+            None if self.stretches is None else [self.stretches[i] for i in chosen],
         )
 
 
@@ -123,48 +130,53 @@ def write(
     bank: Bank,
     adapters: dict[str, str],
     lowest_layers: dict[str, int],
-    listened: Listened,
+    listened: Sequence[Listened],
     decisions: Sequence[Decision],
     options: TranscribeOptions,
     clock: Clock,
-    longest_s: float,
+    longest_s: Sequence[float],
     previous: str = "",
     *,
     mixture: Mixture | None = None,
-    stretches: Sequence[Stretch] | None = None,
 ) -> list[Passed]:
     """The upper half and the decoder: what is said in each row under its decision.
 
-    adapters: language -> adapter name; longest_s: seconds the rows were padded to; previous: text said before, for all
-    rows; mixture: instead of the decisions' own; stretches: the frames of each row that are its own.
+    adapters: language -> adapter name; listened: clips of one grid each, one after the other the rows: the encoder runs
+    grid by grid, the decoder once for all; longest_s: seconds of sound that each row may be written for; previous: text
+    said before, for all rows; mixture: instead of the decisions' own, for clips of one grid.
     Where no adapter of the mixture touches the lower half, the upper half continues from the tap; else the encoder runs
     again from the lowest adapted layer.
     """
-    decoding = options.decoding(TOKENS_SPARE + int(TOKENS_PER_S * longest_s), previous)
+    decoding = options.decoding([TOKENS_SPARE + int(TOKENS_PER_S * seconds) for seconds in longest_s], previous)
     decisions = [explained(decision, adapters) for decision in decisions]
     rows = [adapter_weights(decision, adapters) for decision in decisions]
-    probabilities, frames = listened.probabilities, listened.frames
+    probabilities = [row for one in listened for row in one.probabilities]
+    frames = [own for one in listened for own in one.frames or [None] * len(one)]
     if options.ensemble == "logits":
-        hypotheses, words = _decode_apart(
-            base, bank, adapters, lowest_layers, listened, decisions, decoding, clock, stretches
-        )
+        hypotheses, words = _decode_apart(base, bank, adapters, lowest_layers, listened, decisions, decoding, clock)
     else:
         with _mixing(bank, Mixture.from_rows(rows) if mixture is None else mixture, clock) as mixture:
-            below = any(lowest_layers[name] < base.tap for name in mixture.names)
             with clock.stage("encode"):
-                hidden = base.encode(listened.entry if below else listened.tapped)
-                if stretches is not None:
-                    hidden = own_frames(hidden, stretches)
+                hidden = _encoded(base, bank, mixture, lowest_layers, listened)
             with clock.stage("decode"):
                 languages = written_languages(base, bank, decisions, probabilities, hidden)
                 hypotheses = base.decode(hidden, languages, decoding)
                 words = _words(base, hidden, hypotheses, options)
-    return [
-        Passed(hypothesis, decision, row, weights, None if frames is None else frames[i], words[i])
-        for i, (hypothesis, decision, row, weights) in enumerate(
-            zip(hypotheses, decisions, probabilities, rows, strict=True)
-        )
-    ]
+    return [Passed(*each) for each in zip(hypotheses, decisions, probabilities, rows, frames, words, strict=True)]
+
+
+def _encoded(base, bank: Bank, mixture: Mixture, lowest_layers: dict[str, int], listened: Sequence[Listened]) -> Hidden:
+    """The rest of the encoder, grid by grid, each under its own rows of `mixture`, which is in force; then joined."""
+    states = []
+    first = 0
+    for one in listened:
+        own = mixture.rows(slice(first, first + len(one)))
+        first += len(one)
+        below = any(lowest_layers[name] < base.tap for name in own.names)
+        with nullcontext() if len(listened) == 1 else bank.mixing(own):
+            hidden = base.encode(one.entry if below else one.tapped)
+        states.append(hidden if one.stretches is None else own_frames(hidden, one.stretches))
+    return join(states)
 
 
 def _decode_apart(
@@ -172,11 +184,10 @@ def _decode_apart(
     bank: Bank,
     adapters: dict[str, str],
     lowest_layers: dict[str, int],
-    listened: Listened,
+    listened: Sequence[Listened],
     decisions: list[Decision],
     decoding: DecodeOptions,
     clock: Clock,
-    stretches: Sequence[Stretch] | None,
 ) -> tuple[list[Hypothesis], list[tuple[TimedWord, ...]]]:
     """`ensemble="logits"`: each language of a decision runs through its own adapter, under its own language token, and
     the decoders' distributions are averaged step by step by the decision's shares.
@@ -186,7 +197,8 @@ def _decode_apart(
     """
     if not hasattr(base, "decode_ensemble"):
         raise RoutingError(f"{base.card.name} cannot mix distributions", valid='ensemble="weights"')
-    alone = written_languages(base, bank, decisions, listened.probabilities, None)
+    probabilities = [row for one in listened for row in one.probabilities]
+    alone = written_languages(base, bank, decisions, probabilities, None)
     members = [
         {language: share for language, share in decision.shares.items() if language in base.languages and share > 0}
         or {language: 1.0}
@@ -202,21 +214,13 @@ def _decode_apart(
             weights[i, k] = share / sum(shares.values())
             languages.append(language)
             rows.append({adapters[language]: 1.0} if language in adapters and decisions[i].shares else {})
-    index = torch.arange(len(members), device=base.device).repeat_interleave(count)
+    spread = [one.rows([i for i in range(len(one)) for _ in range(count)]) for one in listened]
     with _mixing(bank, Mixture.from_rows(rows), clock) as mixture:
-        below = any(lowest_layers[name] < base.tap for name in mixture.names)
         with clock.stage("encode"):
-            hidden = base.encode(_spread(listened.entry if below else listened.tapped, index))
-            if stretches is not None:
-                hidden = own_frames(hidden, [stretches[i] for i in index.tolist()])
+            hidden = _encoded(base, bank, mixture, lowest_layers, spread)
         with clock.stage("decode"):
             hypotheses = base.decode_ensemble(hidden, languages, weights, decoding)
     return hypotheses, [()] * len(hypotheses)
-
-
-def _spread(states, index: torch.Tensor):
-    """Features or Hidden whose row i is row `index[i]`."""
-    return replace(states, values=states.values[index], lengths=states.lengths[index])
 
 
 @contextmanager
@@ -252,7 +256,7 @@ def written_languages(
     if unknown and hidden is not None and hasattr(base, "detect_language"):
         index = torch.tensor(unknown, device=hidden.values.device)
         with bank.off():
-            best = base.detect_language(_spread(hidden, index)).argmax(dim=1)
+            best = base.detect_language(hidden.rows(index)).argmax(dim=1)
         for i, k in zip(unknown, best.tolist(), strict=True):
             languages[i] = base.languages[k]
     return languages

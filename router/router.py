@@ -26,6 +26,7 @@ from router.transcript import Transcript
 from router.vad import voice_activity
 from zoo import audio
 from zoo.errors import AudioError, BoliError, RoutingError
+from zoo.joining import together
 from zoo.speech import SAMPLE_RATE, Utterance
 
 WINDOW_BATCHES = 4  # batches of chunks that are read before they are passed, to find some of like length
@@ -222,7 +223,7 @@ class Router:
             yield from audio.stream(item, name=name)
 
     def _pass(self, waiting: "list[tuple[_Heard, Chunk]]", options: TranscribeOptions) -> None:
-        """Pass every chunk, batched by equal grid; each goes back to its recording."""
+        """Pass every chunk, batched by like length; each goes back to its recording."""
         utterances = [Utterance(chunk.audio, heard.name) for heard, chunk in waiting]
         results: dict[int, list[Part]] = {}
         for group in self._batches(utterances, options):
@@ -286,17 +287,13 @@ class Router:
             )
 
     def _batches(self, utterances: list[Utterance], options: TranscribeOptions) -> Iterator[list[int]]:
-        """Positions of utterances of equal grid, at most `batch_size` together; one by one in order where each needs
-        the text before it."""
+        """Positions of utterances that are worth decoding together, at most `batch_size`; one by one in order where each
+        needs the text before it."""
         if options.carry_context:
             yield from ([j] for j in range(len(utterances)))
             return
-        by_grid: dict[float, list[int]] = {}
-        for j, utterance in enumerate(utterances):
-            by_grid.setdefault(self.base.grid_s(utterance), []).append(j)
-        for _, members in sorted(by_grid.items()):
-            for start in range(0, len(members), options.batch_size):
-                yield members[start : start + options.batch_size]
+        frames = [round(self.base.grid_s(utterance) * self.base.frame_rate) for utterance in utterances]
+        yield from together(frames, options.batch_size, self.base.spare_frames)
 
 
 class _Heard:

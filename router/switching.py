@@ -23,6 +23,7 @@ from router.seams import at_quietest, frame_samples, stretch
 from router.smoothing import Smoothing, Span, smooth
 from zoo.errors import RoutingError
 from zoo.interface import Hypothesis, TimedWord
+from zoo.joining import together
 from zoo.speech import SAMPLE_RATE, Utterance
 
 
@@ -50,44 +51,43 @@ def run(
     previous: str = "",
     smoothing: Smoothing = Smoothing(),
 ) -> list[list[Part]]:
-    """What is said in chunks of equal grid: of each the parts in order, times in seconds from the chunk's start.
+    """What is said in chunks: of each the parts in order, times in seconds from the chunk's start.
 
-    adapters: language -> adapter name; lowest_layers: adapter name -> first encoder layer that it changes; previous:
-    text said before, for all of `utterances`. Batches of rows that need more adapters at once than the bank may hold
-    are halved until they fit.
+    utterances: neighbours of equal grid are encoded together, all are decoded together; adapters: language -> adapter
+    name; lowest_layers: adapter name -> first encoder layer that it changes; previous: text said before, for all of
+    `utterances`. Batches of rows that need more adapters at once than the bank may hold are halved until they fit.
     """
     used = None if options.language is not None else classifier
     lowest = [lowest_layers[name] for name in adapters.values()]
-    listened = listen(base, bank, used, lowest, utterances, clock)
-    if options.switching and used is not None and listened.frames is None:
+    batch = [listen(base, bank, used, lowest, list(same), clock) for _, same in groupby(utterances, key=base.grid_s)]
+    if options.switching and used is not None and any(one.frames is None for one in batch):
         raise RoutingError(
             "Switching is on, but the classifier has no frames: it cannot tell where the language changes",
             valid="a head on the tap",
             remedy="boli train classifier",
         )
+    frames = [own for one in batch for own in one.frames or [None] * len(one)]
     with clock.stage("switch"):
         heard = [
             spoken_in(row, used, utterance, base, options, smoothing) if row is not None else []
-            for row, utterance in zip(listened.frames or [None] * len(utterances), utterances, strict=True)
+            for row, utterance in zip(frames, utterances, strict=True)
         ]
-    seconds = base.grid_s(utterances[0])
     plain = [i for i, spans in enumerate(heard) if len(spans) < 2]
     switched = [i for i, spans in enumerate(heard) if len(spans) > 1]
     parts: list[list[Part]] = [[] for _ in utterances]
 
     def alone(rows: Sequence[int]) -> list[Passed]:
-        chosen = listened.rows(rows)
-        decisions = [decide(row, options) for row in chosen.probabilities]
-        return write(
-            base, bank, adapters, lowest_layers, chosen, decisions, options, clock, seconds, previous
-        )  # fmt: skip
+        chosen = rows_of(batch, rows)
+        decisions = [decide(row, options) for one in chosen for row in one.probabilities]
+        seconds = [base.grid_s(utterances[i]) for i in rows]
+        return write(base, bank, adapters, lowest_layers, chosen, decisions, options, clock, seconds, previous)
 
     for i, passed in zip(plain, fitting(plain, alone), strict=True):
         parts[i] = [Part(0.0, utterances[i].duration_s, passed)]
     if options.strategy == "frames":
         for i in switched:
             parts[i] = _by_frame(
-                base, bank, adapters, lowest_layers, listened.rows([i]), heard[i], utterances[i], options, clock,
+                base, bank, adapters, lowest_layers, rows_of(batch, [i])[0], heard[i], utterances[i], options, clock,
                 previous,
             )  # fmt: skip
         return parts
@@ -97,11 +97,24 @@ def run(
     )
     per_frame = frame_samples(base)
     for (i, spoken), result in zip(wanted, passed, strict=True):
-        assert listened.frames is not None  # or nothing would have been found
-        own = replace(result, frames=listened.frames[i][spoken.start : spoken.end])
+        heard_frames = frames[i]
+        assert heard_frames is not None  # or nothing would have been found
+        own = replace(result, frames=heard_frames[spoken.start : spoken.end])
         end = min(spoken.end * per_frame, len(utterances[i].audio))
         parts[i].append(Part(spoken.start * per_frame / SAMPLE_RATE, end / SAMPLE_RATE, own))
     return parts
+
+
+def rows_of(batch: Sequence[Listened], rows: Sequence[int]) -> list[Listened]:
+    """Some rows of a batch, grid by grid. rows: positions in the whole batch, rising."""
+    chosen = []
+    first = 0
+    for one in batch:
+        own = [i - first for i in rows if first <= i < first + len(one)]
+        first += len(one)
+        if own:
+            chosen.append(one.rows(own))
+    return chosen
 
 
 def fitting(rows: Sequence, work: Callable[[Sequence], list]) -> list:
@@ -194,31 +207,31 @@ def write_segments(
     previous: str = "",
     context_s: float = 0.0,
 ) -> list[Passed]:
-    """What is said in each (position in `utterances`, stretch) of `wanted`, each for itself, batched by equal shape."""
+    """What is said in each (position in `utterances`, stretch) of `wanted`, each for itself, encoded by equal shape."""
     context = round(context_s * base.frame_rate)
     shaped = [
         stretch(base, utterances[i].audio, spoken.start, spoken.end, context, utterances[i].id) for i, spoken in wanted
     ]
-    by_shape: dict[tuple[float, int], list[int]] = {}
-    for k, one in enumerate(shaped):
-        by_shape.setdefault((base.grid_s(one.utterance), one.kept), []).append(k)
+    shapes = [(one.kept, base.grid_s(one.utterance)) for one in shaped]
+    order = sorted(range(len(shaped)), key=lambda k: shapes[k])
     results: dict[int, Passed] = {}
 
     def work(members: Sequence[int]) -> list[Passed]:
-        with clock.stage("features"):
-            features = base.features([shaped[k].utterance for k in members])
-        rows = [wanted[k][1].probabilities for k in members]
+        batch = []
+        for _, same in groupby(members, key=lambda k: shapes[k]):
+            own = list(same)
+            with clock.stage("features"):
+                features = base.features([shaped[k].utterance for k in own])
+            rows = [wanted[k][1].probabilities for k in own]
+            batch.append(Listened(features, features, features, rows, stretches=[shaped[k] for k in own]))
         decisions = [wanted[k][1].decision for k in members]
-        found = write(
-            base, bank, adapters, lowest_layers, Listened(features, features, features, rows), decisions, options,
-            clock, shaped[members[0]].kept / base.frame_rate, previous, stretches=[shaped[k] for k in members],
-        )  # fmt: skip
+        seconds = [shaped[k].kept / base.frame_rate for k in members]
+        found = write(base, bank, adapters, lowest_layers, batch, decisions, options, clock, seconds, previous)
         return [_from_own_start(p, shaped[k].left / base.frame_rate) for p, k in zip(found, members, strict=True)]
 
-    for members in by_shape.values():
-        for first in range(0, len(members), options.batch_size):
-            batch = members[first : first + options.batch_size]
-            results.update(zip(batch, fitting(batch, work), strict=True))
+    for chosen in together([shapes[k][0] for k in order], options.batch_size, base.spare_frames):
+        members = [order[position] for position in chosen]
+        results.update(zip(members, fitting(members, work), strict=True))
     return [results[k] for k in range(len(wanted))]
 
 
@@ -250,8 +263,8 @@ def _by_frame(
     mixture = Mixture(names, Mixture.from_rows([adapter_weights(whole, adapters)], names).weights, by_frame)
     timed = replace(options, timestamps="word")
     passed = write(
-        base, bank, adapters, lowest_layers, replace(listened, probabilities=[_mean(heard)]), [whole], timed, clock,
-        base.grid_s(utterance), previous, mixture=mixture if names else None,
+        base, bank, adapters, lowest_layers, [replace(listened, probabilities=[_mean(heard)])], [whole], timed, clock,
+        [base.grid_s(utterance)], previous, mixture=mixture if names else None,
     )[0]  # fmt: skip
     per_frame = frame_samples(base) / SAMPLE_RATE
     parts = []

@@ -23,6 +23,7 @@ from training.batches import LogMel, Planned, PlanOptions, gather, plan_epoch
 from training.clips import describe_skipped, load_clips
 from training.job import carry_out
 from training.manifests import load_manifests
+from training.optimizer import BaseOptimizer
 from training.recipe import DataOptions, RunOptions, check, dump
 from training.run import Run
 from training.schedule import Progress
@@ -131,12 +132,8 @@ class _Job:
         self.augmenter = Augmenter(recipe.augment)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         trained = [*self.weights, *self.ctc.parameters()]
-        decayed = [p for p in trained if p.ndim > 1]
-        plain = [p for p in trained if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": recipe.learn.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=recipe.learn.learning_rate, betas=(0.9, 0.98), eps=1e-8, fused=self.cuda,
-        )  # fmt: skip
+        learn = recipe.learn
+        self.optimizer = BaseOptimizer(learn.optimizer, self.model, self.ctc, learn.weight_decay, fused=self.cuda)
         self.trained = trained
         self.average = copy.deepcopy(self.model).eval() if recipe.learn.ema else self.model
         self.average_weights = [p for p in self.average.parameters() if p.requires_grad]
@@ -199,8 +196,6 @@ class _Job:
     def _step(self, batch: Planned) -> dict[str, torch.Tensor]:
         learn, done = self.recipe.learn, min(1.0, self.progress.share(self.step))
         rate = learn.learning_rate * rate_at(done, learn.warmup, final=learn.final_share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         self.model.train()
         generator = torch.Generator(self.device).manual_seed(mixed_seed(self.recipe.run.seed, self.step))
         audio, lengths = gather(self.clips, batch, self.device)
@@ -222,13 +217,15 @@ class _Job:
         measured = {"loss": attention.detach(), "ctc_loss": ctc.detach(), "learning_rate": torch.tensor(rate)}
         loss.backward()
         measured["gradient_norm"] = norm = torch.nn.utils.clip_grad_norm_(self.trained, learn.clip_norm)
-        # One bad batch must not cost the run: an update that is not finite is left out. On a GPU the fused optimizer
-        # does so by itself (the field GradScaler uses), without waiting for the device.
+        # One bad batch must not cost the run: a gradient that is not finite is left out, on a GPU without waiting for it.
         if self.cuda:
-            self.optimizer.found_inf = (~torch.isfinite(norm)).float()
+            bad = ~torch.isfinite(norm)
+            for p in self.trained:
+                if p.grad is not None:
+                    p.grad.masked_fill_(bad, 0.0)
         if self.cuda or bool(torch.isfinite(norm)):
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.step(rate)
+        self.optimizer.forget()
         if learn.ema:
             with torch.no_grad():
                 decay = min(learn.ema, (self.step + 1) / (self.step + 10))
@@ -311,7 +308,10 @@ class _Job:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.ctc.load_state_dict(state["ctc"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if not self.optimizer.load_state_dict(state["optimizer"]):
+            self.run.logger.info(
+                "the checkpoint was made by another optimizer: %s begins anew", self.recipe.learn.optimizer
+            )
         self.step, self.epoch, self.position = state["step"], state["epoch"], state["position"]
         self.gentle = state.get("gentle", False)
         self.progress.spent = state["spent"]

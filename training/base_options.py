@@ -30,6 +30,8 @@ class LearnOptions:
     warmup: float = 0.03
     """Share of the training spent on warming up."""
     weight_decay: float = 0.05
+    optimizer: str = "muon"
+    """`muon` for the matrices with AdamW for the rest, or `adamw` for all (training/optimizer.py)."""
     clip_norm: float = 1.0
     """Gradients above this norm are scaled down to it."""
     label_smoothing: float = 0.1
@@ -59,6 +61,7 @@ class LearnOptions:
             self.max_minutes > 0 or self.steps > 0, "learn.steps", self.steps, "above 0, or learn.max_minutes above 0"
         )
         check(self.precision in ("auto", "fp32", "bf16"), "learn.precision", self.precision, "auto, fp32, bf16")
+        check(self.optimizer in ("adamw", "muon"), "learn.optimizer", self.optimizer, "adamw, muon")
         check(self.learning_rate > 0, "learn.learning_rate", self.learning_rate, "above 0")
         check(0 <= self.timestamps <= 1, "learn.timestamps", self.timestamps, "0 to 1")
         check(0 <= self.gentle < 1, "learn.gentle", self.gentle, "0 up to below 1")

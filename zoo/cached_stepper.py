@@ -6,23 +6,27 @@ import torch
 
 from zoo import rows
 from zoo.errors import ModelError
+from zoo.interface import Hidden
 
 
 class CachedStepper(ABC):
     """A `zoo.search.Stepper` for one batch; a family's own says how the cache is opened and how a step is computed.
 
-    states: encoder output `[B, T, d]`; prompt: int64 `[B, P]`. Keys and values are `[R, heads, positions, d / heads]`, one
-    a layer, those of the cross-attention computed once.
+    states: the finished encoder's; prompt: int64 `[B, P]`. Keys and values are `[R, heads, positions, d / heads]`, one a
+    layer, those of the cross-attention computed once.
     """
 
-    def __init__(self, states: torch.Tensor, prompt: torch.Tensor):
+    def __init__(self, states: Hidden, prompt: torch.Tensor):
         self.prompt = prompt
-        self.states: torch.Tensor | None = states
+        self.states: torch.Tensor | None = states.values
+        self.seen = states.seen
         self.position = 0
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
         self.cross_keys: list[torch.Tensor] = []
         self.cross_values: list[torch.Tensor] = []
+        self.cross_mask: torch.Tensor | None = None
+        """bool `[R, 1, 1, T]`, the frames that each row sees; None where it sees all."""
         self.followers: tuple = ()
 
     def start(self) -> torch.Tensor:
@@ -30,6 +34,10 @@ class CachedStepper(ABC):
         assert states is not None, "a decode starts once"
         self.followers = rows.followers()
         self._open(states)
+        # A step reads all of them: in the order in which they are read, up to twice as fast.
+        self.cross_keys = [key.contiguous() for key in self.cross_keys]
+        self.cross_values = [value.contiguous() for value in self.cross_values]
+        self._mask(states.shape[1])
         return self._run(self.prompt)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -38,9 +46,21 @@ class CachedStepper(ABC):
     def select(self, index: torch.Tensor, same_clips: bool) -> None:
         self.keys = [_moved(key, index, self.position) for key in self.keys]
         self.values = [_moved(value, index, self.position) for value in self.values]
-        if not same_clips:
-            self.cross_keys = [key[index] for key in self.cross_keys]
-            self.cross_values = [value[index] for value in self.cross_values]
+        if same_clips:
+            return
+        frames = self.cross_keys[0].shape[2]
+        if self.seen is not None:
+            self.seen = self.seen[index]
+            frames = int(self.seen.max())  # the longest clips may be finished
+        self.cross_keys = [key[index, :, :frames] for key in self.cross_keys]
+        self.cross_values = [value[index, :, :frames] for value in self.cross_values]
+        self._mask(frames)
+
+    def _mask(self, frames: int) -> None:
+        self.cross_mask = None
+        if self.seen is not None and bool((self.seen < frames).any()):
+            seen = torch.arange(frames, device=self.seen.device) < self.seen[:, None]
+            self.cross_mask = seen[:, None, None]
 
     def _run(self, tokens: torch.Tensor) -> torch.Tensor:
         """Logits `[R, V]` of the token after `tokens` `[R, n]`. Raises ModelError where the adapters have changed."""

@@ -6,6 +6,7 @@ A family's own class says how audio becomes features, how its layers run, and ho
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from zoo.cached_stepper import CachedStepper
 from zoo.card import Card
 from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
-from zoo.interface import DecodeOptions, Hidden, Hypothesis, Piece
+from zoo.interface import DecodeOptions, Hidden, Hypothesis, Piece, Site
 from zoo.search import Found, Stepper
 from zoo.speech import SAMPLE_RATE, Utterance
 
@@ -27,7 +28,9 @@ class EncoderDecoder(ABC):
 
     module: nn.Module
     tokenizer: Any
+    sites: tuple[Site, ...]
     n_layers: int
+    hidden_size: int
     frame_rate: float
     max_duration_s: float
     timestamp_s: float
@@ -109,8 +112,9 @@ class EncoderDecoder(ABC):
         """One hypothesis per clip; `languages` gives each clip's language token."""
         self._check(hidden, languages, options)
         prompt = self.prompt(languages, options)
-        stepper = self._stepper(hidden.values, prompt, options)
-        return self._hypotheses(self._search(stepper, prompt, hidden, options), languages, hidden, options)
+        limits = self._limits(hidden, prompt, options)
+        stepper = self._stepper(hidden, prompt, max(limits))
+        return self._hypotheses(self._search(stepper, prompt, hidden, limits, options), languages, hidden, options)
 
     @torch.inference_mode()
     def decode_ensemble(
@@ -123,25 +127,27 @@ class EncoderDecoder(ABC):
         """One hypothesis per clip, written by several members together (zoo/ensemble.py).
 
         weights: `[clips, members]`, rows summing to one. hidden and languages: `clips * members` rows, clip by clip;
-        each member has its own language token. The hypothesis bears the language of the weightiest.
+        each member has its own language token. The hypothesis bears the language of the weightiest. options.max_tokens: one
+        number, or one a clip.
         """
         self._check(hidden, languages, options)
         if options.ctc_weight:
             raise ModelError("An ensemble's distributions are the decoder's", valid="ctc_weight 0")
         members = weights.shape[1]
         prompt = self.prompt(languages, options)
-        stepper = self._stepper(hidden.values, prompt, options)
         firsts = torch.arange(weights.shape[0], device=self.device) * members + weights.argmax(dim=1).to(self.device)
-        first = Hidden(hidden.values[firsts], hidden.lengths[firsts], hidden.layer, hidden.done)
+        first = hidden.rows(firsts)
+        limits = self._limits(first, prompt, options)
+        stepper = self._stepper(hidden, prompt, max(limits))
         with rows.in_groups(members):
             mixed = EnsembleStepper(stepper, weights.to(self.device))
-            found = self._search(mixed, prompt[firsts], first, options)
+            found = self._search(mixed, prompt[firsts], first, limits, options)
         return self._hypotheses(found, [languages[i] for i in firsts.tolist()], first, options)
 
     def detect_language(self, hidden: Hidden) -> torch.Tensor:
         """The model's own language identification: probabilities `[B, len(languages)]` of the token after the start."""
         start = torch.full((hidden.values.shape[0], 1), self._start_token, device=self.device)
-        logits = self._stepper(hidden.values, start, DecodeOptions(max_tokens=1)).start().float()
+        logits = self._stepper(hidden, start, 1).start().float()
         return logits[:, list(self._language_ids.values())].softmax(dim=-1)
 
     @property
@@ -159,12 +165,40 @@ class EncoderDecoder(ABC):
                 f"{len(languages)} languages for {hidden.values.shape[0]} clips", valid="one language per clip"
             )
 
+    def _limits(self, hidden: Hidden, prompt: torch.Tensor, options: DecodeOptions) -> list[int]:
+        """The most new tokens of each clip."""
+        rooms, wanted = self._rooms(hidden, prompt), options.max_tokens
+        if wanted is None:
+            return rooms
+        each = [wanted] * len(rooms) if isinstance(wanted, int) else wanted
+        if len(each) != len(rooms):
+            raise ModelError(f"max_tokens are {len(each)} numbers for {len(rooms)} clips", valid="one, or one a clip")
+        return [min(limit, room) for limit, room in zip(each, rooms, strict=True)]
+
     @abstractmethod
-    def _stepper(self, states: torch.Tensor, prompt: torch.Tensor, options: DecodeOptions) -> CachedStepper: ...
+    def _rooms(self, hidden: Hidden, prompt: torch.Tensor) -> list[int]:
+        """The most new tokens that the family can write for each clip."""
+
+    @cached_property
+    def spare_frames(self) -> int:
+        """Encoder frames that a joint decode may be filled up with (zoo/joining.py): as many as have keys and values of
+        the size of the decoder's weights, so that reading them costs no more than one more step would."""
+        decoder = [site for site in self.sites if site.part == "decoder"]
+        layers = 1 + max(site.layer for site in decoder)
+        weights = sum(site.in_features * site.out_features for site in decoder) + self.hidden_size * self._n_tokens
+        return weights // (2 * self.hidden_size * layers)
+
+    @property
+    @abstractmethod
+    def _n_tokens(self) -> int:
+        """Tokens that the decoder's head scores."""
+
+    @abstractmethod
+    def _stepper(self, states: Hidden, prompt: torch.Tensor, limit: int) -> CachedStepper: ...
 
     @abstractmethod
     def _search(
-        self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions
+        self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, limits: Sequence[int], options: DecodeOptions
     ) -> list[Found]: ...
 
     @abstractmethod

@@ -6,11 +6,12 @@ reads, `encode(hidden)` continues from there to the end. `Hidden.layer` counts t
 applied) has `done=True`.
 
 **What a clip is encoded with depends on that clip alone.** `grid_s(utterance)` is the duration the clip is padded to;
-only clips of equal grid may share a batch, and `features` raises otherwise.
+only clips of equal grid may share a batch, and `features` raises otherwise. Encoded, they may be joined (zoo/joining.py)
+and decoded together: the decoder of each looks at its own frames alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from zoo.card import Card
@@ -55,6 +56,10 @@ class Features:
     context: str = "30s"
     extra: dict[str, Any] = field(default_factory=dict)
 
+    def rows(self, index: "torch.Tensor") -> "Features":
+        """Row i is row `index[i]` of these."""
+        return replace(self, values=self.values[index], lengths=self.lengths[index])
+
 
 @dataclass
 class Hidden:
@@ -68,7 +73,14 @@ class Hidden:
     """Encoder layers applied so far."""
     done: bool = False
     """True when the whole encoder, its final norm included, has run."""
+    seen: "torch.Tensor | None" = None
+    """`[B]` int64: frames that a decoder may look at, where clips of several grids were joined; None: all."""
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, index: "torch.Tensor") -> "Hidden":
+        """Row i is row `index[i]` of these."""
+        seen = None if self.seen is None else self.seen[index]
+        return replace(self, values=self.values[index], lengths=self.lengths[index], seen=seen)
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,8 @@ class DecodeOptions:
     """Share of CTC in the scores, for families with a CTC head: 0 the decoder alone, 1 CTC alone, between them jointly."""
     timestamps: bool = False
     """Let the model write timestamps (families that have them)."""
-    max_tokens: int | None = None
-    """Stop after this many new tokens; None: the family's own limit for the clip's length."""
+    max_tokens: int | tuple[int, ...] | None = None
+    """Stop after this many new tokens (one number, or one a clip); None: the family's own limit for the clip's length."""
     task: Literal["transcribe", "translate"] = "transcribe"
     """Write the language spoken, or English."""
     previous: str = ""
@@ -149,6 +161,8 @@ class BaseModel(Protocol):
     max_duration_s: float
     """Longest clip one pass can take."""
     context: str
+    spare_frames: int
+    """Encoder frames that a joint decode may be filled up with before a decode apart costs less (zoo/joining.py); 0: clips of one grid only."""
     languages: tuple[str, ...]
     """BCP-47 tags the decoder has a language token for."""
     weights_sha256: str

@@ -19,8 +19,9 @@ from zoo.card import Card
 from zoo.encoder_decoder import EncoderDecoder
 from zoo.errors import ModelError
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Site, TimedWord
+from zoo.joining import frames_seen
 from zoo.loops import without_loop
-from zoo.owsm_ctc import CtcPrefixScorer, best_path
+from zoo.owsm_ctc import NEVER, CtcPrefixScorer, best_path
 from zoo.owsm_decoder import OwsmStepper
 from zoo.owsm_languages import candidates, language_tokens
 from zoo.owsm_search import TimestampRules, search
@@ -168,7 +169,7 @@ class OwsmBase(EncoderDecoder):
         """
         if options.ctc_weight == 1.0 and options.beam_size == 1:
             self._check(hidden, languages, options)
-            paths = best_path(self.module.ctc.log_softmax(hidden.values).float(), self.module.blank_id)
+            paths = best_path(self._ctc_scores(hidden), self.module.blank_id)
             found = [Found(tokens, score, values) for tokens, values, score in paths]
             return self._hypotheses(found, languages, hidden, options)
         return super().decode(hidden, languages, options)
@@ -197,21 +198,38 @@ class OwsmBase(EncoderDecoder):
         if options.ctc_weight and options.timestamps:
             raise ModelError("CTC cannot predict timestamps", valid="ctc_weight 0, or no timestamps")
 
-    def _stepper(self, states: torch.Tensor, prompt: torch.Tensor, options: DecodeOptions) -> OwsmStepper:
+    def _rooms(self, hidden: Hidden, prompt: torch.Tensor) -> list[int]:
+        return frames_seen(hidden).tolist()
+
+    @property
+    def _n_tokens(self) -> int:
+        return self.module.vocab_size
+
+    def _ctc_scores(self, hidden: Hidden) -> torch.Tensor:
+        """Log-probabilities `[B, T, V]`; a frame that a clip was filled up with holds nothing but a certain blank, which
+        changes no score."""
+        scores = self.module.ctc.log_softmax(hidden.values).float()
+        if hidden.seen is not None:
+            filled = torch.arange(scores.shape[1], device=scores.device) >= hidden.seen[:, None]
+            scores[filled] = NEVER
+            scores[..., self.module.blank_id].masked_fill_(filled, 0.0)
+        return scores
+
+    def _stepper(self, states: Hidden, prompt: torch.Tensor, limit: int) -> OwsmStepper:
         return OwsmStepper(self.module.decoder, states, prompt)
 
-    def _search(self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions) -> list[Found]:
-        frames = hidden.values.shape[1]
-        limit = frames if options.max_tokens is None else min(options.max_tokens, frames)
+    def _search(
+        self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, limits: Sequence[int], options: DecodeOptions
+    ) -> list[Found]:
         network = self.module
         ctc = None
         if options.ctc_weight:
-            ctc = CtcPrefixScorer(network.ctc.log_softmax(hidden.values).float(), network.blank_id, network.eos)
+            ctc = CtcPrefixScorer(self._ctc_scores(hidden), network.blank_id, network.eos)
         found = search(
             stepper,
             prompt,
             network.eos,
-            limit,
+            limits,
             options.beam_size,
             TimestampRules(self._first_time, self._last_time, self._no_times, network.eos),
             ctc=ctc,

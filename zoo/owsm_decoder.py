@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo.cached_stepper import CachedStepper, joined_heads, split_heads
+from zoo.interface import Hidden
 
 FIRST_CAPACITY = 32  # positions; doubled when they are used up
 
@@ -17,7 +18,7 @@ FIRST_CAPACITY = 32  # positions; doubled when they are used up
 class OwsmStepper(CachedStepper):
     """decoder: ESPnet's TransformerDecoder."""
 
-    def __init__(self, decoder: nn.Module, states: torch.Tensor, prompt: torch.Tensor):
+    def __init__(self, decoder: nn.Module, states: Hidden, prompt: torch.Tensor):
         super().__init__(states, prompt)
         self.decoder = decoder
 
@@ -71,7 +72,7 @@ class OwsmStepper(CachedStepper):
 
     def _cross_attention(self, attention: nn.Module, h: torch.Tensor, i: int) -> torch.Tensor:
         query = attention.q_norm(_heads(attention.linear_q(h), attention))
-        y = F.scaled_dot_product_attention(query, self.cross_keys[i], self.cross_values[i])
+        y = F.scaled_dot_product_attention(query, self.cross_keys[i], self.cross_values[i], attn_mask=self.cross_mask)
         return attention.linear_out(joined_heads(y))
 
 

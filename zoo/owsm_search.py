@@ -9,6 +9,7 @@ to `zoo.rows` with the same index.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -84,7 +85,7 @@ def search(
     stepper: Stepper,
     prompt: torch.Tensor,
     end: int,
-    limit: int,
+    limits: Sequence[int],
     beams: int,
     rules: TimestampRules,
     *,
@@ -92,16 +93,17 @@ def search(
     ctc_weight: float = 0.0,
     length_penalty: float = 0.0,
 ) -> list[Found]:
-    """prompt: int64 `[B, P]`; limit: most new tokens. `Found.log_probability` is the joint score."""
+    """prompt: int64 `[B, P]`; limits: most new tokens of each clip. `Found.log_probability` is the joint score."""
     device = prompt.device
     count, prompt_length = prompt.shape
     clips = [_Clip() for _ in range(count)]
+    most = torch.tensor(limits, device=device)
     with rows.moving():
         tokens, clip = prompt, torch.arange(count, device=device)
         total = torch.zeros(count, dtype=torch.float32, device=device)
         gains = torch.zeros(count, 0, device=device)
         logits = stepper.start()
-        for step in range(limit):
+        for step in range(max(limits)):
             scores = rules(tokens, prompt_length, (1.0 - ctc_weight) * logits.float().log_softmax(dim=-1))
             labels, gained = _candidates(scores, beams, end, tokens, clip, ctc, ctc_weight)
             source, column, value = _best(total[:, None] + gained, clip, count, beams)
@@ -111,7 +113,7 @@ def search(
             grown = torch.cat([tokens[source], chosen[:, None]], dim=1)
             history = torch.cat([gains[source], gained[source, column][:, None]], dim=1)
             owner = clip[source]
-            ends = (chosen == end) | torch.tensor(step + 1 == limit, device=device)
+            ends = (chosen == end) | (most[owner] == step + 1)
             for i in ends.nonzero()[:, 0].tolist():
                 written = grown[i, prompt_length:].tolist()
                 written = written[:-1] if written[-1] == end else written

@@ -12,6 +12,7 @@ import torch
 
 from zoo.errors import ModelError
 from zoo.interface import Hidden, Hypothesis, TimedWord
+from zoo.joining import frames_seen
 
 UNSPACED = {"zh", "cmn", "yue", "ja", "th", "lo", "my", "km", "bo"}  # written without spaces: each token is a word
 SPACE = "▁"  # how SentencePiece writes a space
@@ -23,10 +24,11 @@ def align(base, hidden: Hidden, hypotheses: Sequence[Hypothesis]) -> list[tuple[
         raise ModelError(f"{base.card.name} has no CTC to align words with", valid="timestamps none or segment")
     scores = base.module.ctc.log_softmax(hidden.values).float()
     found = []
-    for row, length, hypothesis in zip(scores, hidden.lengths.tolist(), hypotheses, strict=True):
+    lengths, seen = hidden.lengths.tolist(), frames_seen(hidden).tolist()
+    for row, length, most, hypothesis in zip(scores, lengths, seen, hypotheses, strict=True):
         kept = [i for i, token in enumerate(hypothesis.tokens) if not base.tokenizer.is_special(token)]
         tokens = [hypothesis.tokens[i] for i in kept]
-        frames = length if length >= _needed(tokens) else len(row)
+        frames = length if length >= _needed(tokens) else most
         spans = token_spans(row[:frames], tokens, base.module.blank_id)
         probabilities = np.exp([hypothesis.token_log_probabilities[i] for i in kept])
         found.append(_words(base, tokens, spans / base.frame_rate, probabilities, hypothesis.language))

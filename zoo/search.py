@@ -63,16 +63,17 @@ class Found:
 
 
 def greedy(
-    stepper: Stepper, prompt: torch.Tensor, end: int, limit: int, processors: Sequence[Processor] = ()
+    stepper: Stepper, prompt: torch.Tensor, end: int, limits: Sequence[int], processors: Sequence[Processor] = ()
 ) -> list[Found]:
-    """The most probable token at each step. prompt: int64 `[B, P]`; limit: most new tokens."""
+    """The most probable token at each step. prompt: int64 `[B, P]`; limits: most new tokens of each clip."""
     clips = prompt.shape[0]
+    most = torch.tensor(limits, device=prompt.device)
     found = [Found([], 0.0, []) for _ in range(clips)]
     alive = torch.arange(clips, device=prompt.device)
     with rows.moving():
         tokens = prompt
         logits = stepper.start()
-        for step in range(limit):
+        for step in range(max(limits)):
             scores = logits.float()
             for processor in processors:
                 scores = processor(tokens, scores)
@@ -85,8 +86,8 @@ def greedy(
                 found[clip].token_log_probabilities.append(value)
                 if token != end:
                     found[clip].tokens.append(token)
-            going = choice != end
-            if step + 1 == limit or not bool(going.any()):
+            going = (choice != end) & (most[alive] > step + 1)
+            if not bool(going.any()):
                 break
             tokens = torch.cat([tokens, choice[:, None]], dim=1)
             if not bool(going.all()):
@@ -102,16 +103,17 @@ def beam(
     stepper: Stepper,
     prompt: torch.Tensor,
     end: int,
-    limit: int,
+    limits: Sequence[int],
     beams: int,
     length_penalty: float = 1.0,
     processors: Sequence[Processor] = (),
 ) -> list[Found]:
-    """Beam search; see the module. prompt: int64 `[B, P]`; limit: most new tokens."""
+    """Beam search; see the module. prompt: int64 `[B, P]`; limits: most new tokens of each clip."""
     device = prompt.device
     clips, prompt_length = prompt.shape
     best: list[Found | None] = [None] * clips
     alive = list(range(clips))
+    most = torch.tensor(limits, device=device)
     with rows.moving():
         logits = stepper.start()
         expand = torch.arange(clips, device=device).repeat_interleave(beams)
@@ -123,7 +125,7 @@ def beam(
         running_scores = torch.full((clips, beams), NEVER, device=device)
         running_scores[:, 0] = 0.0  # all beams are equal at first: only one may be continued
         finished = [_Finished(beams) for _ in range(clips)]
-        for step in range(limit):
+        for step in range(max(limits)):
             n, length = running.shape[0], running.shape[2]
             scores = logits.float().log_softmax(dim=-1)
             for processor in processors:
@@ -132,7 +134,7 @@ def beam(
             total = (scores.view(n, beams, vocabulary) + running_scores[:, :, None]).view(n, -1)
             top, where = total.topk(2 * beams, dim=-1)
             source, token = where // vocabulary, where % vocabulary
-            ends = (token == end) | torch.tensor(step + 1 == limit, device=device)
+            ends = (token == end) | (most[alive] == step + 1)[:, None]
             candidates = torch.cat(
                 [running.gather(1, source[:, :, None].expand(-1, -1, length)), token[:, :, None]], dim=2
             )
@@ -150,7 +152,7 @@ def beam(
                             value / (step + 1) ** length_penalty, value, candidates[i, j, prompt_length:], history[i, j]
                         )
                 reachable = float(next_scores[i, 0]) / (step + 1) ** length_penalty
-                stop.append(step + 1 == limit or finished[clip].unbeatable(reachable))
+                stop.append(step + 1 == limits[clip] or finished[clip].unbeatable(reachable))
 
             running = candidates.gather(1, order[:, :, None].expand(-1, -1, length + 1))
             running_history = history.gather(1, order[:, :, None].expand(-1, -1, step + 1))

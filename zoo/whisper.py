@@ -160,22 +160,25 @@ class WhisperBase(EncoderDecoder):
         if options.ctc_weight:
             raise ModelError(f"{self.card.name} has no CTC", valid="ctc_weight 0")
 
-    def _limit(self, prompt: torch.Tensor, options: DecodeOptions) -> int:
-        room = self.module.config.max_target_positions - prompt.shape[1]
-        return room if options.max_tokens is None else min(options.max_tokens, room)
+    def _rooms(self, hidden: Hidden, prompt: torch.Tensor) -> list[int]:
+        return [self.module.config.max_target_positions - prompt.shape[1]] * hidden.values.shape[0]
 
-    def _stepper(self, states: torch.Tensor, prompt: torch.Tensor, options: DecodeOptions) -> WhisperStepper:
-        limit = self._limit(prompt, options)
+    @property
+    def _n_tokens(self) -> int:
+        return self.module.config.vocab_size
+
+    def _stepper(self, states: Hidden, prompt: torch.Tensor, limit: int) -> WhisperStepper:
         return WhisperStepper(self.module.model.decoder, self.module.proj_out, states, prompt, limit)
 
-    def _search(self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, options: DecodeOptions) -> list[Found]:
+    def _search(
+        self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, limits: Sequence[int], options: DecodeOptions
+    ) -> list[Found]:
         processors = self._processors[options.timestamps](prompt.shape[1])
-        limit = self._limit(prompt, options)
         if options.beam_size > 1:
             penalty = 1.0 if options.length_penalty is None else options.length_penalty
-            found = beam(stepper, prompt, self.end_token, limit, options.beam_size, penalty, processors)
+            found = beam(stepper, prompt, self.end_token, limits, options.beam_size, penalty, processors)
         else:
-            found = greedy(stepper, prompt, self.end_token, limit, processors)
+            found = greedy(stepper, prompt, self.end_token, limits, processors)
         return [without_loop(each) for each in found] if options.cut_loops else found
 
     def _text(self, tokens: list[int]) -> str:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo.cached_stepper import CachedStepper, joined_heads, split_heads
+from zoo.interface import Hidden
 
 
 class WhisperStepper(CachedStepper):
@@ -21,7 +22,7 @@ class WhisperStepper(CachedStepper):
         self,
         decoder: nn.Module,
         head: nn.Module,
-        states: torch.Tensor,
+        states: Hidden,
         prompt: torch.Tensor,
         limit: int,
         *,
@@ -62,7 +63,9 @@ class WhisperStepper(CachedStepper):
             query = _heads(attention.q_proj(layer.encoder_attn_layer_norm(x)), attention)
             if self.watched is not None:
                 self.watched.append(query @ self.cross_keys[i].transpose(2, 3) * attention.scaling)
-            y = F.scaled_dot_product_attention(query, self.cross_keys[i], self.cross_values[i], scale=attention.scaling)
+            y = F.scaled_dot_product_attention(
+                query, self.cross_keys[i], self.cross_values[i], attn_mask=self.cross_mask, scale=attention.scaling
+            )
             x = x + attention.out_proj(joined_heads(y))
             x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
         return self.head(decoder.layer_norm(x[:, -1]))

@@ -31,9 +31,7 @@ def align(base, hidden: Hidden, prompt: torch.Tensor, hypotheses: Sequence[Hypot
     for i, tokens in enumerate(texts):
         rows[i, : len(tokens)] = torch.tensor(tokens, device=prompt.device, dtype=rows.dtype)
     decoder = base.module.model.decoder
-    stepper = WhisperStepper(
-        decoder, base.module.proj_out, hidden.values, torch.cat([prompt, rows], dim=1), 0, watch=True
-    )
+    stepper = WhisperStepper(decoder, base.module.proj_out, hidden, torch.cat([prompt, rows], dim=1), 0, watch=True)
     stepper.start()
     assert stepper.watched is not None
     weights = torch.stack([stepper.watched[layer][:, head] for layer, head in _heads(base.module)], dim=1).float()

@@ -227,7 +227,7 @@ def test_a_mixture_lives_as_long_as_the_cache_it_filled(bank, batch):
     one, other = Mixture.one_hot(["hi"] * 6), Mixture.one_hot(["te"] * 6)
     prompt = base.prompt(batch[2])
     with torch.inference_mode(), bank.mixing(one):
-        states = base.encode(base.features(batch[0])).values
+        states = base.encode(base.features(batch[0]))
         stepper = WhisperStepper(base.module.model.decoder, base.module.proj_out, states, prompt, 5)
         token = stepper.start().argmax(dim=-1)
         with (

@@ -1,5 +1,6 @@
 """Properties of the bank that hold for any mixture, ranks, order of rows, evictions and failures in mid-call."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,8 @@ from adapters.peft_files import LoraSite, LoraWeights
 from tests import toy
 from zoo.errors import BoliError
 from zoo.interface import DecodeOptions
+from zoo.joining import join
+from zoo.speech import Utterance
 from zoo.whisper_family import family
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -133,6 +136,27 @@ def test_decoding_together_is_decoding_alone(doubled, clips, rows, beam):
 
     together = decoded(clips, Mixture.from_rows(rows))
     assert together == [decoded([clip], Mixture.from_rows([row]))[0] for clip, row in zip(clips, rows, strict=True)]
+
+
+@EXAMPLES
+@given(rows=rows_strategy, seconds=st.lists(st.integers(1, 4), min_size=5, max_size=5), beam=st.sampled_from([1, 3]))
+def test_clips_of_any_lengths_are_decoded_together_each_under_its_own_mixture(doubled, clips, rows, seconds, beam):
+    base, options = doubled.base, DecodeOptions(beam_size=beam, max_tokens=14)
+    mixture = Mixture.from_rows(rows)
+    padded = [
+        Utterance(np.pad(u.audio, (0, s * 16_000 - len(u.audio)))) for (u, _, _), s in zip(clips, seconds, strict=True)
+    ]
+    languages = [language for _, _, language in clips]
+    with torch.inference_mode(), doubled.mixing(mixture):
+        states = []
+        for i, utterance in enumerate(padded):
+            with doubled.mixing(mixture.rows(slice(i, i + 1))):
+                states.append(base.encode(base.features([utterance])))
+        together = [h.tokens for h in base.decode(join(states), languages, options)]
+    for i, utterance in enumerate(padded):
+        with torch.inference_mode(), doubled.mixing(Mixture.from_rows([rows[i]])):
+            (alone,) = base.decode(base.encode(base.features([utterance])), languages[i : i + 1], options)
+        assert together[i] == alone.tokens
 
 
 @EXAMPLES

@@ -10,6 +10,7 @@ import router
 from tests import toy
 from tests.toy_router import TAP, make
 from zoo.errors import AudioError, RoutingError
+from zoo.speech import Utterance
 
 
 @pytest.fixture
@@ -54,6 +55,37 @@ def test_every_policy_batched_equals_one_by_one(toy_router, policy):
     audio = [u.audio for u, _, _ in made]
     together = [t.text for t in toy_router.transcribe(audio, policy=policy, batch_size=9)]
     assert together == [toy_router.transcribe(a, policy=policy).text for a in audio]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"policy": "soft"}, {"beam_size": 2}, {"timestamps": "word"}, {"ensemble": "logits"}],
+    ids=str,
+)
+def test_clips_of_all_lengths_are_written_together_as_each_alone(toy_router, options, monkeypatch):
+    """Encoded grid by grid, decoded at once: a step costs the same for two clips as for eight."""
+    audio = [u.audio for u, _, _ in toy.clips(9, ("en", "hi", "te", "it"), seed=31, longest=36)]
+    grids = {toy_router.base.grid_s(Utterance(a)) for a in audio}
+    alone = [toy_router.transcribe(a, switching=False, **options) for a in audio]
+    decodes = []
+    for name in ("decode", "decode_ensemble"):
+        plain = getattr(toy_router.base, name)
+
+        def counted(*arguments, plain=plain):
+            decodes.append(len(arguments[1]))
+            return plain(*arguments)
+
+        monkeypatch.setattr(toy_router.base, name, counted)
+    together = list(toy_router.transcribe(audio, batch_size=9, switching=False, **options))
+    assert len(grids) >= 3
+    assert len(decodes) == 1
+    assert any(t.text for t in alone)
+    for one, other in zip(together, alone, strict=True):
+        assert (one.text, one.language) == (other.text, other.language)
+        for segment, own in zip(one.segments, other.segments, strict=True):
+            assert (segment.start, segment.end, segment.tokens) == (own.start, own.end, own.tokens)
+            assert segment.weights == pytest.approx(own.weights, abs=1e-4)
+            assert [(w.word, w.start, w.end) for w in segment.words] == [(w.word, w.start, w.end) for w in own.words]
 
 
 def test_an_adapter_below_the_tap_still_equals_the_forced_path(toy_router):

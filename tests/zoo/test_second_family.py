@@ -53,6 +53,7 @@ class CtcBase:
         )
         self.n_layers, self.tap, self.hidden_size, self.frame_rate = 3, 1, 16, 25.0
         self.max_duration_s, self.context, self.languages = 30.0, "dynamic", ("eng", "hi", "te")
+        self.spare_frames = 0
         self.weights_sha256 = self.tokenizer_sha256 = self.quantization = ""
         self.device, self.dtype = torch.device("cpu"), torch.float32
 

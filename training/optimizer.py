@@ -1,0 +1,58 @@
+"""What moves the base's weights: AdamW, or Muon for the matrices and AdamW for the rest.
+
+Muon (Jordan et al. 2024, `torch.optim.Muon`) makes the update of a matrix orthogonal, so that no direction of it starves.
+Scaled to the size of AdamW's updates (Liu et al. 2025), both share one learning rate. On the embedded base eight minutes
+with it were worth 1.7 points of English word errors more than eight of AdamW, though it made a fifth fewer steps.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class BaseOptimizer:
+    """kind: `adamw` or `muon`. Embeddings, the head, convolutions, norms and biases are AdamW's in both.
+
+    model: the base; others: what else is trained (the CTC head). fused: AdamW as one kernel, for CUDA.
+    """
+
+    def __init__(self, kind: str, model: nn.Module, others: nn.Module, decay: float, fused: bool):
+        tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+        own = [p for p in model.parameters() if p.requires_grad]
+        matrices = [p for p in own if p.ndim == 2 and id(p) not in tables] if kind == "muon" else []
+        taken = {id(p) for p in matrices}
+        rest = [p for p in [*own, *others.parameters()] if id(p) not in taken]
+        decayed = [p for p in rest if p.ndim > 1]
+        plain = [p for p in rest if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+        self.parts: dict[str, torch.optim.Optimizer] = {
+            "adamw": torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-8, fused=fused)
+        }
+        if matrices:
+            self.parts["muon"] = torch.optim.Muon(
+                matrices, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+            )
+
+    def step(self, rate: float) -> None:
+        """Move the weights, at this learning rate."""
+        for part in self.parts.values():
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+
+    def forget(self) -> None:
+        """The gradients."""
+        for part in self.parts.values():
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """False, and nothing loaded, where the state is another kind's: its moments then begin anew."""
+        if set(state) != set(self.parts):
+            return False
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        return True
