@@ -43,10 +43,12 @@ def test_learns_and_leaves_a_model_that_loads(manifests, tmp_path):
     assert read_status(folder).state == "done"
 
 
-def test_resume_is_exact(manifests, tmp_path):
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_resume_is_exact(manifests, tmp_path, optimizer):
     """Stopped by a signal after some steps and resumed: the same weights as without."""
     options = [
         "learn.steps=12",
+        f"learn.optimizer={optimizer}",
         "augment.noise=0.5",
         "augment.reverb=0.5",
         "plan.speed=[0.9,1.1]",
