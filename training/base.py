@@ -95,7 +95,10 @@ class _Job:
         valid_records = [valid_records[i] for i in spread(recipe.data.max_valid_clips, [r.lang for r in valid_records])]
         texts = _texts(train_records, recipe.tokenizer)
         self.languages = recipe.tokenizer.languages or sorted(texts)
-        self.tokenizer = tokenizer.learn(texts, recipe.tokenizer.size, recipe.model.max_duration_s)
+        self.tokenizer = tokenizer.kept(
+            self.run.folder / "tokenizer",
+            lambda: tokenizer.learn(texts, recipe.tokenizer.size, recipe.model.max_duration_s),
+        )
         self.clips = load_clips(train_records, recipe.data, sources)
         self.valid = load_clips(valid_records, recipe.data) if valid_records else None
         log("%d clips, %.2f h, loaded in %.1f s", len(self.clips), self.clips.hours, time.monotonic() - self.began)

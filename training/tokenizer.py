@@ -5,7 +5,10 @@ language with most text takes them all.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import DataError
@@ -43,6 +46,21 @@ def learn(texts: Mapping[str, Sequence[str]], size: int = 1200, max_duration_s: 
     learner.train_from_iterator(_balanced(texts), trainer)
     model = json.loads(learner.to_str())["model"]
     return build_tokenizer(model["vocab"], [tuple(pair) for pair in model["merges"]], tuple(LANGUAGES), max_duration_s)
+
+
+def kept(folder: Path, make: Callable[[], "WhisperTokenizer"]) -> "WhisperTokenizer":
+    """The tokenizer in `folder`; where there is none, a new one, kept there: a run that goes on with other text would
+    learn other merges, and its weights would mean other tokens."""
+    from transformers import WhisperTokenizer
+
+    if folder.is_dir():
+        return WhisperTokenizer.from_pretrained(folder, local_files_only=True)
+    made = make()
+    staged = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(staged, ignore_errors=True)
+    made.save_pretrained(staged)
+    os.replace(staged, folder)
+    return made
 
 
 def _balanced(texts: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from training.base import BaseRecipe, train_base
 from training.base_model import Texts
 from training.recipe import load
 from training.run import read_status
-from training.tokenizer import learn
+from training.tokenizer import kept, learn
 from zoo.errors import DataError, RecipeError
 
 RECIPE = Path("training/recipes/debug/base.yaml")
@@ -41,6 +41,17 @@ def test_learns_and_leaves_a_model_that_loads(manifests, tmp_path):
     model = WhisperForConditionalGeneration.from_pretrained(folder / "model")
     assert model.config.torch_dtype in (torch.float16, "float16", None) or model.dtype == torch.float16
     assert read_status(folder).state == "done"
+
+
+def test_a_run_that_goes_on_with_other_text_keeps_its_tokens(tmp_path):
+    first = kept(tmp_path / "tokenizer", lambda: learn({"en": ["one two three"] * 3}, size=270))
+    again = kept(tmp_path / "tokenizer", lambda: learn({"en": ["ten eleven twelve"] * 3}, size=270))
+    assert again.get_vocab() == first.get_vocab()
+    text = ["three two one", "नमस्ते"]
+    assert again(text)["input_ids"] == first(text)["input_ids"]
+    other = learn({"en": ["ten eleven twelve"] * 3}, size=270)
+    assert other.get_vocab() != first.get_vocab()
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer"]
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
