@@ -3,15 +3,18 @@
     python -m training.data.embedded --out DIR --text TEXTS [--speech CLIPS] [--extra CLIPS] [--words LISTS] --jobs 16
 
 The same seed, scale and inputs give the same files, whatever the number of jobs: the work is cut into chunks with
-seeds of their own, and each chunk runs in a fresh process, because espeak-ng's state outlives a sentence.
+seeds of their own, and each chunk runs in a fresh process, because espeak-ng's state outlives a sentence. A command that
+was stopped goes on where it was: finished chunks are kept with their rows (`DIR/chunks`) and not spoken again.
 Only numpy, scipy, soundfile and libespeak-ng are needed. docs/synthesis.md describes what comes out.
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import sys
 import time
 from collections import Counter
@@ -37,6 +40,8 @@ from zoo.speech import SAMPLE_RATE
 
 MIN_S, MAX_S = 0.4, 10.0
 """Clips outside are drawn again."""
+CHUNKS = "chunks"
+"""Folder of the rows of finished chunks."""
 
 
 @dataclass
@@ -142,9 +147,12 @@ def _switched(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray,
 
 
 def make_chunk(chunk: Chunk) -> tuple[Chunk, list[dict]]:
-    """Speak one chunk in this process; rows in the manifest's form."""
+    """Speak one chunk in this process, unless that has been done; rows in the manifest's form."""
     work = _work
     assert work is not None, "set before the pool forks"
+    kept = work.out / CHUNKS / f"{chunk.name}_{chunk.split}_{chunk.index:04d}_{chunk.count}.jsonl"
+    if kept.is_file():
+        return chunk, [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
     rng = random.Random(f"{work.seed} {chunk.name} {chunk.split} {chunk.index}")
     folder = work.out / chunk.split / chunk.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +163,7 @@ def make_chunk(chunk: Chunk) -> tuple[Chunk, list[dict]]:
         soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
         head = {"path": str(path.relative_to(work.out)), "duration": round(len(samples) / SAMPLE_RATE, 3)}
         rows.append({**head, **row})
+    _write(kept, rows)
     return chunk, rows
 
 
@@ -192,6 +201,26 @@ def _write(path: Path, rows: list[dict]) -> None:
     os.replace(staged, path)
 
 
+def _inputs(options: argparse.Namespace) -> str:
+    """A hash of all that a chunk is made of but its place in the plan."""
+    found = hashlib.sha256(f"{options.seed} {options.clean} {options.format}".encode())
+    texts = [path for folder in (options.text, options.words) if folder for path in sorted(folder.glob("*.txt"))]
+    told = [folder / "manifest.jsonl" for folder in (options.speech, *options.extra) if folder]
+    for path in (*texts, *told):
+        found.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b""))
+    return found.hexdigest()
+
+
+def _keep_chunks_of(folder: Path, inputs: str) -> None:
+    """Empty the folder of finished chunks, unless they were made of these inputs."""
+    note = folder / "inputs"
+    if note.is_file() and note.read_text("utf-8") == inputs:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    note.write_text(inputs, "utf-8")
+
+
 def build(options: argparse.Namespace) -> None:
     """Make the corpus and say what was made."""
     global _work
@@ -213,6 +242,7 @@ def build(options: argparse.Namespace) -> None:
         suffix=f".{options.format}",
     )
     chunks = plan(options.scale)
+    _keep_chunks_of(out / CHUNKS, _inputs(options))
     context = multiprocessing.get_context("fork")
     synthetic: dict[tuple[str, str], list[tuple[int, list[dict]]]] = {}
     with context.Pool(options.jobs, maxtasksperchild=1) as pool:

@@ -152,8 +152,9 @@ def codec(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         decoded = _through(narrow, SAMPLE_RATE // 2, form, subtype)
         decoded = resample_poly(decoded, 2, 1)
     else:
+        # Vorbis refuses a level that is 1 but for rounding.
         form, subtype = {"opus": ("OGG", "OPUS"), "vorbis": ("OGG", "VORBIS"), "mp3": ("MP3", "MPEG_LAYER_III")}[kind]
-        decoded = _through(samples, SAMPLE_RATE, form, subtype, compression=float(rng.uniform(0.6, 1.0)))
+        decoded = _through(samples, SAMPLE_RATE, form, subtype, compression=min(0.99, float(rng.uniform(0.6, 1.0))))
         if kind == "mp3":
             decoded = _align(decoded, samples)
     decoded = decoded[:n]

@@ -1,6 +1,7 @@
 """The one command that makes the embedded model's corpus, at a thousandth of its size."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -136,6 +137,27 @@ def test_the_number_of_jobs_changes_nothing(inputs, corpus, tmp_path):
     files = sorted(path.relative_to(corpus) for path in corpus.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     assert [path for path in files if (corpus / path).read_bytes() != (tmp_path / path).read_bytes()] == []
+
+
+def test_what_was_stopped_goes_on_and_what_was_made_of_other_inputs_does_not(inputs, corpus, tmp_path):
+    """Finished chunks are not spoken again; the corpus that comes out is the same."""
+    stopped = shutil.copytree(corpus, tmp_path / "stopped")
+    for path in [*stopped.glob("*.jsonl"), *(stopped / "chunks").glob("base_*.jsonl")]:
+        path.unlink()
+    kept = next((stopped / "train" / "hi").glob("*.wav"))
+    kept.write_bytes(b"not spoken again")
+    shutil.rmtree(stopped / "train" / "base")
+    assert make(inputs, stopped, 1).returncode == 0
+    assert kept.read_bytes() == b"not spoken again"
+    files = sorted(path.relative_to(corpus) for path in corpus.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(stopped) for path in stopped.rglob("*") if path.is_file())
+    differ = [path for path in files if (corpus / path).read_bytes() != (stopped / path).read_bytes()]
+    assert differ == [kept.relative_to(stopped)]
+    other = shutil.copytree(inputs, tmp_path / "inputs")
+    with open(other / "text" / "udhr.en.txt", "a", encoding="utf-8") as file:
+        file.write("\nNobody shall be made to wait for what was made before")
+    assert make(other, stopped, 2).returncode == 0
+    assert kept.read_bytes() != b"not spoken again"
 
 
 def test_errors_name_the_option_that_mends_them(inputs, tmp_path, capsys):

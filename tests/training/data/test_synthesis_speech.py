@@ -102,6 +102,19 @@ def test_two_channel_banks_of_one_seed_are_one():
     assert np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("kind", ["opus", "vorbis", "mp3"])
+def test_every_strength_of_a_codec_that_may_be_drawn_is_taken(kind):
+    class Drawn:
+        def choice(self, kinds):
+            return kind
+
+        def uniform(self, low, high):
+            return high - 1.2e-7  # Vorbis refuses it
+
+    clip = 0.1 * np.random.default_rng(4).standard_normal(8000).astype(np.float32)
+    assert codec(clip, Drawn()).shape == clip.shape
+
+
 @pytest.mark.parametrize("kind", ["ulaw", "alaw", "gsm", "opus", "vorbis", "mp3"])
 def test_codecs_add_no_delay(kind):
     rng = np.random.default_rng(3)
