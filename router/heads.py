@@ -7,10 +7,7 @@ real frames are pooled.
 import torch
 from torch import nn
 
-
-def frame_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
-    """bool `[B, T]`: which frames are real."""
-    return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
+from zoo.joining import frame_mask
 
 
 def mean_pool(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

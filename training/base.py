@@ -228,7 +228,7 @@ class _Job:
                     p.grad.masked_fill_(bad, 0.0)
         if self.cuda or bool(torch.isfinite(norm)):
             self.optimizer.step(rate)
-        self.optimizer.forget()
+        self.optimizer.zero_grad()
         if learn.ema:
             with torch.no_grad():
                 decay = min(learn.ema, (self.step + 1) / (self.step + 10))

@@ -41,8 +41,7 @@ class BaseOptimizer:
                 group["lr"] = rate
             part.step()
 
-    def forget(self) -> None:
-        """The gradients."""
+    def zero_grad(self) -> None:
         for part in self.parts.values():
             part.zero_grad(set_to_none=True)
 

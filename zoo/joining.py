@@ -41,6 +41,11 @@ def frames_seen(states: Hidden) -> torch.Tensor:
     return torch.full((count,), frames, device=states.values.device)
 
 
+def frame_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+    """bool `[B, frames]`: which frames of each row lie before its length."""
+    return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
+
+
 def together(frames: Sequence[int], most: int, spare: int) -> list[list[int]]:
     """Which clips to decode together: positions in `frames`, longest first.
 

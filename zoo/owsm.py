@@ -19,7 +19,7 @@ from zoo.card import Card
 from zoo.encoder_decoder import EncoderDecoder
 from zoo.errors import ModelError
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Site, TimedWord
-from zoo.joining import frames_seen
+from zoo.joining import frame_mask, frames_seen
 from zoo.loops import without_loop
 from zoo.owsm_ctc import NEVER, CtcPrefixScorer, best_path
 from zoo.owsm_decoder import OwsmStepper
@@ -210,7 +210,7 @@ class OwsmBase(EncoderDecoder):
         changes no score."""
         scores = self.module.ctc.log_softmax(hidden.values).float()
         if hidden.seen is not None:
-            filled = torch.arange(scores.shape[1], device=scores.device) >= hidden.seen[:, None]
+            filled = ~frame_mask(hidden.seen, scores.shape[1])
             scores[filled] = NEVER
             scores[..., self.module.blank_id].masked_fill_(filled, 0.0)
         return scores

@@ -62,7 +62,7 @@ def test_a_step_of_muon_is_orthogonal_and_of_adamws_size(parts):
     assert ((sizes > 0.6) & (sizes < 1.3)).all(), sizes  # Newton-Schulz leaves them near one
     u, _, v = torch.linalg.svd(gradient, full_matrices=False)
     assert torch.nn.functional.cosine_similarity(step.flatten(), (u @ v).flatten(), dim=0) > 0.97
-    optimizer.forget()
+    optimizer.zero_grad()
     assert model.hidden.weight.grad is None
 
 

@@ -202,11 +202,12 @@ def _write(path: Path, rows: list[dict]) -> None:
 
 
 def _inputs(options: argparse.Namespace) -> str:
-    """A hash of all that a chunk is made of but its place in the plan."""
+    """A hash of all that a chunk is made of but its place in the plan: options, texts, and the code and grammars here."""
     found = hashlib.sha256(f"{options.seed} {options.clean} {options.format}".encode())
     texts = [path for folder in (options.text, options.words) if folder for path in sorted(folder.glob("*.txt"))]
     told = [folder / "manifest.jsonl" for folder in (options.speech, *options.extra) if folder]
-    for path in (*texts, *told):
+    code = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    for path in (*texts, *told, *code):
         found.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b""))
     return found.hexdigest()
 
