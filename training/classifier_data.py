@@ -89,18 +89,22 @@ def encode_clips(
     base: BaseModel, clips: Clips, classes: Sequence[str], augment: AugmentOptions, seed: int
 ) -> TapFeatures:
     """Encode all clips to the tap, in batches of equal grid."""
-    return _encode(base, Feeder(base, augment), clips, np.zeros(len(clips)), classes, seed)
+    plain = np.ones(len(clips), dtype=np.float32)
+    return _encode(base, Feeder(base, augment), clips, np.zeros(len(clips)), plain, classes, seed)
 
 
 def encode_copies(
     base: BaseModel, clips: Clips, options: HeadOptions, augment: AugmentOptions, seed: int
 ) -> TapFeatures:
-    """`options.copies` versions of each clip, each augmented by its own seed, some cut to a part."""
+    """`options.copies` versions of each clip, each at a speed and augmented by its own seed, some cut to a part."""
     feeder = Feeder(base, augment)
     made = []
     for copy in range(options.copies):
-        cut, offsets = _cropped(clips, options, np.random.default_rng([seed, copy, 7]))
-        made.append(_encode(base, feeder, cut, offsets, options.classes, mixed_seed(seed, copy)))
+        rng = np.random.default_rng([seed, copy, 7])
+        cut, offsets = _cropped(clips, options, rng)
+        speed = rng.uniform(options.speed[0], options.speed[1], len(clips)).astype(np.float32)
+        speed = np.where(cut.lengths / speed > base.max_duration_s * SAMPLE_RATE, 1.0, speed).astype(np.float32)
+        made.append(_encode(base, feeder, cut, offsets, speed, options.classes, mixed_seed(seed, copy)))
     return reduce(TapFeatures.joined, made)
 
 
@@ -116,23 +120,30 @@ def _cropped(clips: Clips, options: HeadOptions, rng: np.random.Generator) -> tu
 
 @torch.no_grad()
 def _encode(
-    base: BaseModel, feeder: Feeder, clips: Clips, offsets_s: np.ndarray, classes: Sequence[str], seed: int
+    base: BaseModel,
+    feeder: Feeder,
+    clips: Clips,
+    offsets_s: np.ndarray,
+    speed: np.ndarray,
+    classes: Sequence[str],
+    seed: int,
 ) -> TapFeatures:
+    """offsets_s, speed `[n]`: what was cut off in front of each clip, and how fast it is played."""
     shape = BatchOptions(batch_size=256, max_batch_s=BATCH_S, grid_s=feeder.grid_s, shuffle=False)
-    durations = clips.lengths / SAMPLE_RATE
+    durations = clips.lengths / speed / SAMPLE_RATE
     parts: list[tuple[int, torch.Tensor]] = []
     for number, members in enumerate(LengthBuckets(durations.tolist(), shape).batches()):
         index = np.asarray(members)
         grid = np.ceil(durations[index].max() / feeder.grid_s - 1e-6) * feeder.grid_s
         samples = round(min(max(grid, feeder.grid_s), base.max_duration_s) * SAMPLE_RATE)
-        planned = Planned(index, np.ones(len(index), dtype=np.float32), samples)
+        planned = Planned(index, speed[index], samples)
         hidden = base.encode(feeder.features(clips, planned, mixed_seed(seed, number)), until=base.tap)
         for row, i, frames in zip(hidden.values, members, hidden.lengths.tolist(), strict=True):
             parts.append((i, row[:frames].half()))
     parts.sort(key=lambda part: part[0])
     lengths = np.array([len(states) for _, states in parts], dtype=np.int64)
     labels = [
-        _frame_labels(clips.records[i], int(n), float(offsets_s[i]), base.frame_rate, classes)
+        _frame_labels(clips.records[i], int(n), float(offsets_s[i]), base.frame_rate / float(speed[i]), classes)
         for i, n in enumerate(lengths)
     ]
     device = parts[0][1].device
@@ -150,7 +161,8 @@ def _encode(
 def _frame_labels(
     record: Record, frames: int, offset_s: float, frame_rate: float, classes: Sequence[str]
 ) -> np.ndarray:
-    """int64 `[frames]`. Between two segments the change is half-way; before the first and after the last, theirs."""
+    """int64 `[frames]`, `frame_rate` of them for each second of the recording. Between two segments the change is
+    half-way; before the first and after the last, theirs."""
     if not record.segments:
         return np.full(frames, class_of(record.lang, classes), dtype=np.int64)
     segments = sorted(record.segments, key=lambda segment: segment.start)

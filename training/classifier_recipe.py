@@ -29,6 +29,9 @@ class HeadOptions:
     crop: float = 0.5
     """Share of the copies that are cut to a random part, so that short clips are known too."""
     crop_shortest_s: float = 0.5
+    speed: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    """Speed of each copy, drawn evenly between these two: pitch, formants and tempo move together, so that one speaker
+    is heard as several (Ko et al. 2015). Where a corpus has two speakers, what is learnt is otherwise their voices."""
     epochs: int = 12
     """Passes over all copies, balanced over the classes."""
     corpus_alpha: float = 0.3
@@ -49,6 +52,12 @@ class HeadOptions:
             "unknown" not in self.languages, "head.languages", self.languages, "languages; head.unknown adds the class"
         )
         check(self.copies > 0 and self.epochs > 0, "head.copies/epochs", (self.copies, self.epochs), "above 0")
+        check(
+            len(self.speed) == 2 and 0.5 <= self.speed[0] <= self.speed[1] <= 2,
+            "head.speed",
+            self.speed,
+            "[slowest, fastest] within 0.5 to 2",
+        )
         check(0 <= self.crop <= 1, "head.crop", self.crop, "0 to 1")
         check(0 <= self.corpus_alpha <= 1, "head.corpus_alpha", self.corpus_alpha, "0 to 1")
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from router.classifier import TapClassifier
+from training.augment import AugmentOptions
 from training.classifier import train_classifier
-from training.classifier_data import _frame_labels
-from training.classifier_recipe import ClassifierRecipe
+from training.classifier_data import _frame_labels, encode_copies
+from training.classifier_recipe import ClassifierRecipe, HeadOptions
+from training.clips import Clips
 from training.data.manifest import Record, Segment
 from training.recipe import load
 from training.run import read_status
@@ -102,3 +104,24 @@ def test_frame_labels_change_half_way_between_segments():
     labels = _frame_labels(record, 100, 0.0, 50.0, ("en", "hi"))
     assert labels.tolist() == [1] * 55 + [0] * 45
     assert np.array_equal(_frame_labels(record, 50, 1.0, 50.0, ("en", "hi")), [1] * 5 + [0] * 45)
+
+
+def test_a_copy_at_twice_the_speed_has_half_the_frames_and_its_labels(toy_folder):
+    """A recording of 2 s that changes language at 1.5 s changes at 0.75 s when it is played twice as fast."""
+    import torch
+
+    from zoo.whisper_family import family
+
+    base = family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")
+    segments = (Segment(0.0, 1.5, "hi"), Segment(1.5, 2.0, "en"))
+    record = Record("x", Path("x.wav"), "", "hi", segments=segments)
+    noise = torch.randint(-9_000, 9_000, (32_000,), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    clips = Clips([record], noise, np.array([0]), np.array([32_000]), [])
+    options = HeadOptions(languages=["en", "hi"], unknown=False, copies=1, crop=0.0, speed=[2.0, 2.0])
+    fast = encode_copies(base, clips, options, AugmentOptions(), seed=0)
+    frames = round(base.frame_rate)
+    assert len(fast.labels) == fast.lengths[0] == frames
+    assert fast.labels.tolist() == [1] * round(0.75 * frames) + [0] * (frames - round(0.75 * frames))
+    assert fast.durations_s[0] == pytest.approx(1.0)
+    with pytest.raises(RecipeError, match=r"head.speed.*0.5 to 2"):
+        HeadOptions(speed=[0.1, 1.0])
