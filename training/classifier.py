@@ -18,7 +18,7 @@ from router.classifier import ClassifierConfig, TapClassifier
 from training import classifier_scores as scores
 from training.adapter import load_base
 from training.augment import AugmentOptions
-from training.classifier_data import TapFeatures, encode_clips, encode_copies, usable
+from training.classifier_data import TapFeatures, copies_of, encode_clips, encode_copies, usable
 from training.classifier_recipe import ClassifierRecipe
 from training.clips import Clips, describe_skipped, load_clips
 from training.data.buckets import BatchOptions, LengthBuckets
@@ -69,8 +69,10 @@ class _Job:
         valid = self._clips(recipe.data.valid, True, recipe.data.max_valid_clips)
         run.logger.info("%d training clips, %.2f h; %d for validation", len(train), train.hours, len(valid))
         self.corpora = scores.corpora(train)
-        self.corpus = [scores.corpus_of(record) for record in train.records] * recipe.head.copies
-        self.train_features = encode_copies(self.base, train, recipe.head, recipe.augment, recipe.run.seed)
+        corpus = [scores.corpus_of(record) for record in train.records]
+        copies = copies_of([f"{r.lang} {name}" for r, name in zip(train.records, corpus, strict=True)], recipe.head)
+        self.train_features, of = encode_copies(self.base, train, copies, recipe.head, recipe.augment, recipe.run.seed)
+        self.clips, self.corpus = len(train), [corpus[i] for i in of]
         self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0)
         self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
         self.tests = {Path(path).stem: self._clips([path], False) for path in recipe.data.test}
@@ -187,7 +189,7 @@ class _Job:
         recipe = self.recipe
         provenance = {
             "train": [Path(path).name for path in recipe.data.train],
-            "clips": len(self.train_features) // recipe.head.copies,
+            "clips": self.clips,
             "corpora": {language: sorted(found) for language, found in self.corpora.items()},
             "seed": recipe.run.seed,
         }

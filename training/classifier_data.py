@@ -1,5 +1,7 @@
 """Tap features of many clips, encoded once, kept in half precision, with a label for each frame."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -21,6 +23,7 @@ from zoo.interface import BaseModel
 from zoo.speech import SAMPLE_RATE
 
 BATCH_S = 400.0  # seconds of audio encoded at once
+MOST_COPIES = 24  # of one clip
 
 
 @dataclass
@@ -93,29 +96,42 @@ def encode_clips(
     return _encode(base, Feeder(base, augment), clips, np.zeros(len(clips)), plain, classes, seed)
 
 
+def copies_of(groups: Sequence[str], options: HeadOptions) -> np.ndarray:
+    """int64 `[n]`: versions of each clip; small groups (a language of a corpus) get more, up to `corpus_clips` clips."""
+    sizes = Counter(groups)
+    wanted = (math.ceil(options.corpus_clips / sizes[group]) for group in groups)
+    return np.array([max(options.copies, min(each, MOST_COPIES)) for each in wanted], dtype=np.int64)
+
+
 def encode_copies(
-    base: BaseModel, clips: Clips, options: HeadOptions, augment: AugmentOptions, seed: int
-) -> TapFeatures:
-    """`options.copies` versions of each clip, each at a speed and augmented by its own seed, some cut to a part."""
+    base: BaseModel, clips: Clips, copies: np.ndarray, options: HeadOptions, augment: AugmentOptions, seed: int
+) -> tuple[TapFeatures, np.ndarray]:
+    """`copies[i]` versions of clip i, each at a speed and augmented by its own seed, some cut to a part; and which clip
+    each of them is of, int64 `[copies.sum()]`."""
     feeder = Feeder(base, augment)
-    made = []
-    for copy in range(options.copies):
+    made, which = [], []
+    for copy in range(int(copies.max())):
+        chosen = np.flatnonzero(copies > copy)
         rng = np.random.default_rng([seed, copy, 7])
-        cut, offsets = _cropped(clips, options, rng)
-        speed = rng.uniform(options.speed[0], options.speed[1], len(clips)).astype(np.float32)
+        cut, offsets = _cropped(clips, chosen, options, rng)
+        speed = rng.uniform(options.speed[0], options.speed[1], len(cut)).astype(np.float32)
         speed = np.where(cut.lengths / speed > base.max_duration_s * SAMPLE_RATE, 1.0, speed).astype(np.float32)
         made.append(_encode(base, feeder, cut, offsets, speed, options.classes, mixed_seed(seed, copy)))
-    return reduce(TapFeatures.joined, made)
+        which.append(chosen)
+    return reduce(TapFeatures.joined, made), np.concatenate(which)
 
 
-def _cropped(clips: Clips, options: HeadOptions, rng: np.random.Generator) -> tuple[Clips, np.ndarray]:
-    """A view of the clips, some cut to a random part, and how many seconds were cut off in front of each."""
-    n = len(clips)
-    shortest = np.minimum(clips.lengths, round(options.crop_shortest_s * SAMPLE_RATE))
-    wanted = (shortest + rng.random(n) * (clips.lengths - shortest)).astype(np.int64)
-    lengths = np.where(rng.random(n) < options.crop, wanted, clips.lengths)
-    offsets = (rng.random(n) * (clips.lengths - lengths)).astype(np.int64)
-    return Clips(clips.records, clips.samples, clips.starts + offsets, lengths, clips.skipped), offsets / SAMPLE_RATE
+def _cropped(
+    clips: Clips, chosen: np.ndarray, options: HeadOptions, rng: np.random.Generator
+) -> tuple[Clips, np.ndarray]:
+    """A view of the chosen clips, some cut to a random part, and how many seconds were cut off in front of each."""
+    n, whole = len(chosen), clips.lengths[chosen]
+    shortest = np.minimum(whole, round(options.crop_shortest_s * SAMPLE_RATE))
+    wanted = (shortest + rng.random(n) * (whole - shortest)).astype(np.int64)
+    lengths = np.where(rng.random(n) < options.crop, wanted, whole)
+    offsets = (rng.random(n) * (whole - lengths)).astype(np.int64)
+    records = [clips.records[i] for i in chosen]
+    return Clips(records, clips.samples, clips.starts[chosen] + offsets, lengths, []), offsets / SAMPLE_RATE
 
 
 @torch.no_grad()

@@ -26,6 +26,9 @@ class HeadOptions:
     """Corpora left out of training and validation, so that their test clips show what holds across corpora."""
     copies: int = 3
     """Augmented versions of each training clip that are encoded and kept; 1 with no augmentation is the clip itself."""
+    corpus_clips: int = 0
+    """A corpus that has fewer clips of a language gets more copies of each, up to so many clips (at most 24 copies): what
+    is drawn again and again (`corpus_alpha`) is then augmented anew instead of learnt by heart."""
     crop: float = 0.5
     """Share of the copies that are cut to a random part, so that short clips are known too."""
     crop_shortest_s: float = 0.5
@@ -58,6 +61,7 @@ class HeadOptions:
             self.speed,
             "[slowest, fastest] within 0.5 to 2",
         )
+        check(self.corpus_clips >= 0, "head.corpus_clips", self.corpus_clips, "0 or more")
         check(0 <= self.crop <= 1, "head.crop", self.crop, "0 to 1")
         check(0 <= self.corpus_alpha <= 1, "head.corpus_alpha", self.corpus_alpha, "0 to 1")
 

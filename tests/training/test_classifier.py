@@ -9,7 +9,7 @@ import pytest
 from router.classifier import TapClassifier
 from training.augment import AugmentOptions
 from training.classifier import train_classifier
-from training.classifier_data import _frame_labels, encode_copies
+from training.classifier_data import _frame_labels, copies_of, encode_copies
 from training.classifier_recipe import ClassifierRecipe, HeadOptions
 from training.clips import Clips
 from training.data.manifest import Record, Segment
@@ -118,10 +118,36 @@ def test_a_copy_at_twice_the_speed_has_half_the_frames_and_its_labels(toy_folder
     noise = torch.randint(-9_000, 9_000, (32_000,), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
     clips = Clips([record], noise, np.array([0]), np.array([32_000]), [])
     options = HeadOptions(languages=["en", "hi"], unknown=False, copies=1, crop=0.0, speed=[2.0, 2.0])
-    fast = encode_copies(base, clips, options, AugmentOptions(), seed=0)
+    fast, which = encode_copies(base, clips, np.array([1]), options, AugmentOptions(), seed=0)
+    assert which.tolist() == [0]
     frames = round(base.frame_rate)
     assert len(fast.labels) == fast.lengths[0] == frames
     assert fast.labels.tolist() == [1] * round(0.75 * frames) + [0] * (frames - round(0.75 * frames))
     assert fast.durations_s[0] == pytest.approx(1.0)
     with pytest.raises(RecipeError, match=r"head.speed.*0.5 to 2"):
         HeadOptions(speed=[0.1, 1.0])
+
+
+def test_small_corpora_are_copied_more_often(toy_folder):
+    from zoo.whisper_family import family
+
+    options = HeadOptions(copies=2, corpus_clips=10)
+    groups = ["hi synthetic"] * 20 + ["hi people"] * 4 + ["pa people"]
+    copies = copies_of(groups, options)
+    assert copies.tolist() == [2] * 20 + [3] * 4 + [10]
+    assert copies_of(["te people"], HeadOptions(corpus_clips=1_000)).tolist() == [24]
+    assert set(copies_of(groups, HeadOptions(copies=2))) == {2}
+    with pytest.raises(RecipeError, match=r"head.corpus_clips.*0 or more"):
+        HeadOptions(corpus_clips=-1)
+
+    base = family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")
+    import torch
+
+    noise = torch.randint(-9_000, 9_000, (40_000,), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    records = [Record(name, Path(name), "", lang) for name, lang in (("a", "hi"), ("b", "en"))]
+    clips = Clips(records, noise, np.array([0, 16_000]), np.array([16_000, 24_000]), [])
+    few = HeadOptions(languages=["en", "hi"], unknown=False, crop=0.0)
+    features, which = encode_copies(base, clips, np.array([1, 3]), few, AugmentOptions(), seed=0)
+    assert which.tolist() == [0, 1, 1, 1]
+    assert features.classes.tolist() == [1, 0, 0, 0]
+    assert features.durations_s.tolist() == [1.0, 1.5, 1.5, 1.5]
