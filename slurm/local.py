@@ -46,7 +46,8 @@ class LocalRunner:
                 while waiting or futures:
                     for task in list(waiting):
                         verdict = "stopped" if self.stopping.is_set() else self._verdict(task)
-                        if verdict == "wait":
+                        # a place that comes free goes to the first task of the file that is ready by then
+                        if verdict == "wait" or (verdict == "go" and len(futures) == self.jobs):
                             continue
                         waiting.remove(task)
                         if verdict == "go":

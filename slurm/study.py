@@ -61,7 +61,17 @@ class Study:
 
     def order(self) -> list[str]:
         """Phase names, each after all that it needs."""
-        return list(TopologicalSorter({name: list(phase.needs) for name, phase in self.phases.items()}).static_order())
+        sorter = TopologicalSorter({name: list(phase.needs) for name, phase in self.phases.items()})
+        sorter.prepare()
+        place = {name: number for number, name in enumerate(self.phases)}
+        ready: set[str] = set()
+        found: list[str] = []
+        while sorter.is_active():
+            ready.update(sorter.get_ready())
+            found.append(min(ready, key=place.__getitem__))
+            ready.remove(found[-1])
+            sorter.done(found[-1])
+        return found
 
 
 def load_study(path: Path) -> Study:

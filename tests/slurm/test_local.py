@@ -38,6 +38,18 @@ def test_needs_are_kept_failures_block_and_nothing_runs_twice(workplace):
     assert "8 rows" in workplace.boli("collect", study)
 
 
+def test_what_comes_first_in_the_file_runs_first_once_it_is_ready(workplace):
+    """`long` waits for `first`; it does not queue behind the tasks that could begin at once."""
+    study = workplace.study({
+        "first": {"command": "true"},
+        "long": {"command": "true", "needs": ["first"]},
+        "many": {"command": "true", "grid": {"i": [0, 1, 2]}},
+    })  # fmt: skip
+    said = local(workplace, study, "-j", "1")
+    begun = [line.split()[1].split("/")[0] for line in said.splitlines() if line.startswith("start ")]
+    assert begun == ["first", "long", "many", "many", "many"]
+
+
 def test_it_stops_with_checkpoints_and_goes_on(workplace):
     """Ctrl-C reaches the runner alone; the tasks are told to checkpoint."""
     study = workplace.study(
