@@ -149,7 +149,15 @@ def _encode(
     """offsets_s, speed `[n]`: what was cut off in front of each clip, and how fast it is played."""
     shape = BatchOptions(batch_size=256, max_batch_s=BATCH_S, grid_s=feeder.grid_s, shuffle=False)
     durations = clips.lengths / speed / SAMPLE_RATE
-    parts: list[tuple[int, torch.Tensor]] = []
+    device = next(base.module.parameters()).device
+    starts, lengths = np.zeros(len(clips), dtype=np.int64), np.zeros(len(clips), dtype=np.int64)
+    # One block for all frames: a small tensor for each clip, kept between the encoder's large ones that come and go,
+    # leaves holes in the heap and takes several times the memory.
+    most = int((np.ceil(durations * base.frame_rate) + 2).sum())
+    states = torch.empty(most, base.hidden_size, dtype=torch.float16, device=device)
+    labels = np.zeros(most, dtype=np.int64)
+    shares = np.zeros((len(clips), len(classes)), dtype=np.float32)
+    filled = 0
     for number, members in enumerate(LengthBuckets(durations.tolist(), shape).batches()):
         index = np.asarray(members)
         grid = np.ceil(durations[index].max() / feeder.grid_s - 1e-6) * feeder.grid_s
@@ -157,21 +165,18 @@ def _encode(
         planned = Planned(index, speed[index], samples)
         hidden = base.encode(feeder.features(clips, planned, mixed_seed(seed, number)), until=base.tap)
         for row, i, frames in zip(hidden.values, members, hidden.lengths.tolist(), strict=True):
-            parts.append((i, row[:frames].half()))
-    parts.sort(key=lambda part: part[0])
-    lengths = np.array([len(states) for _, states in parts], dtype=np.int64)
-    labels = [
-        _frame_labels(clips.records[i], int(n), float(offsets_s[i]), base.frame_rate / float(speed[i]), classes)
-        for i, n in enumerate(lengths)
-    ]
-    device = parts[0][1].device
-    shares = np.stack([np.bincount(each, minlength=len(classes)) / len(each) for each in labels])
+            starts[i], lengths[i], end = filled, frames, filled + frames
+            states[filled:end] = row[:frames]
+            rate = base.frame_rate / float(speed[i])
+            labels[filled:end] = _frame_labels(clips.records[i], frames, float(offsets_s[i]), rate, classes)
+            shares[i] = np.bincount(labels[filled:end], minlength=len(classes)) / frames
+            filled = end
     return TapFeatures(
-        torch.cat([states for _, states in parts]),
-        torch.from_numpy(np.concatenate(labels)).to(device),
-        np.concatenate([[0], np.cumsum(lengths)[:-1]]),
+        states[:filled],
+        torch.from_numpy(labels[:filled]).to(device),
+        starts,
         lengths,
-        torch.from_numpy(shares.astype(np.float32)).to(device),
+        torch.from_numpy(shares).to(device),
         durations,
     )
 
