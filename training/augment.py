@@ -15,7 +15,6 @@ from zoo.speech import SAMPLE_RATE
 if TYPE_CHECKING:
     import torch
 
-HOP_SAMPLES = 160
 REVERB_S = 0.5  # longest room response kept, seconds
 MU = 255.0  # of mu-law telephony (ITU-T G.711)
 
@@ -64,8 +63,9 @@ class AugmentOptions:
 class Augmenter:
     """Applies `AugmentOptions` to batches."""
 
-    def __init__(self, options: AugmentOptions):
-        self.options = options
+    def __init__(self, options: AugmentOptions, hop_samples: int = 160):
+        """hop_samples: between the mel frames that `mels` masks."""
+        self.options, self.hop_samples = options, hop_samples
         self.filters = options.channel > 0 or options.reverb > 0
 
     def waves(self, audio: "torch.Tensor", lengths: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
@@ -102,12 +102,13 @@ class Augmenter:
         if not (options.time_masks or options.frequency_masks):
             return mel
         draw = _Draw(len(mel), mel.device, generator)
-        frames = (lengths / HOP_SAMPLES).ceil()[:, None]
+        frames = (lengths / self.hop_samples).ceil()[:, None]
         time = torch.arange(mel.shape[2], device=mel.device)[None]
         bins = torch.arange(mel.shape[1], device=mel.device)[None]
         hidden = torch.zeros(mel.shape, dtype=torch.bool, device=mel.device)
         for _ in range(options.time_masks):
-            width = draw.even([0.0, 1.0]) * torch.clamp(frames / 8, max=options.time_mask_s * SAMPLE_RATE / HOP_SAMPLES)
+            longest = options.time_mask_s * SAMPLE_RATE / self.hop_samples
+            width = draw.even([0.0, 1.0]) * torch.clamp(frames / 8, max=longest)
             start = draw.even([0.0, 1.0]) * (frames - width)
             hidden |= ((time >= start) & (time < start + width))[:, None]
         for _ in range(options.frequency_masks):

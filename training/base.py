@@ -33,6 +33,8 @@ from training.signals import Preempted, StopRequest
 from zoo.card import Card
 from zoo.errors import DataError
 from zoo.speech import SAMPLE_RATE
+from zoo.threads import thread_count
+from zoo.whisper_files import END
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class BaseRecipe:
     """Step of the grid that clips are padded to (context `dynamic`)."""
     name: str = "base"
     """Name of the model."""
+
+    def __post_init__(self):
+        # Threads would draw from one stream of random numbers in no fixed order: no run could be made again.
+        check(self.learn.parallel == 1 or self.model.dropout == 0, "model.dropout", self.model.dropout,
+              f"0 where learn.parallel={self.learn.parallel} is above 1")  # fmt: skip
 
 
 def train_base(recipe: BaseRecipe, resume: Path | None = None) -> Path:
@@ -97,7 +104,7 @@ class _Job:
         self.languages = recipe.tokenizer.languages or sorted(texts)
         self.tokenizer = tokenizer.kept(
             self.run.folder / "tokenizer",
-            lambda: tokenizer.learn(texts, recipe.tokenizer.size, recipe.model.max_duration_s),
+            lambda: _first_tokenizer(recipe, texts),
         )
         self.clips = load_clips(train_records, recipe.data, sources)
         self.valid = load_clips(valid_records, recipe.data) if valid_records else None
@@ -120,19 +127,18 @@ class _Job:
             log("%d texts were longer than %d tokens and were cut", cut, recipe.model.max_tokens)
 
     def _build(self) -> None:
-        from transformers import WhisperFeatureExtractor
-
         recipe = self.recipe
-        self.model = base_model.build(recipe.model, self.tokenizer, self.languages).to(self.device)
+        self.model = base_model.build(recipe.model, self.tokenizer, self.languages)
+        if recipe.learn.start_from:
+            base_model.begin_from(self.model, Path(recipe.learn.start_from))
+        self.model.to(self.device)
         if not self.cuda:
             self.model.set_attn_implementation("eager")  # on a CPU, flash attention's backward costs twice as much
-        self.ctc = CtcHead(recipe.model.width, recipe.tokenizer.size).to(self.device)
-        extractor = WhisperFeatureExtractor(
-            feature_size=recipe.model.mel_bins, chunk_length=recipe.model.max_duration_s
-        )
-        self.log_mel = LogMel(extractor, self.device)
-        self.extractor = extractor
-        self.augmenter = Augmenter(recipe.augment)
+        text_tokens = base_model.token_id(self.tokenizer, END)  # the special ones begin behind them
+        self.ctc = CtcHead(recipe.model.width, text_tokens).to(self.device)
+        self.extractor = base_model.extractor(recipe.model)
+        self.log_mel = LogMel(self.extractor, self.device)
+        self.augmenter = Augmenter(recipe.augment, recipe.model.hop_samples)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         trained = [*self.weights, *self.ctc.parameters()]
         learn = recipe.learn
@@ -148,6 +154,16 @@ class _Job:
         self.run.logger.info("%.2f M parameters, %d tokens, on %s", count / 1e6, len(self.tokenizer), self.device)
 
     def train(self, stop: StopRequest) -> dict[str, Any]:
+        parallel = self.recipe.learn.parallel
+        with (
+            thread_count() as threads,
+            ThreadPoolExecutor(
+                parallel, initializer=torch.set_num_threads, initargs=(max(1, threads // parallel),)
+            ) as self.workers,
+        ):
+            return self._train(stop)
+
+    def _train(self, stop: StopRequest) -> dict[str, Any]:
         learn = self.recipe.learn
         validated = saved = time.monotonic()
         while self.progress.share(self.step) < 1:
@@ -156,11 +172,15 @@ class _Job:
             self.gentle = self._gentle()
             plan = self._plan()
             while self.position < len(plan) and self.progress.share(self.step) < 1 and self.gentle == self._gentle():
-                batch = plan[self.position]
-                self.position += 1
-                if self.gentle and batch.samples > self.gentle_samples:
+                batches: list[Planned] = []
+                while len(batches) < learn.parallel and self.position < len(plan):
+                    batch = plan[self.position]
+                    self.position += 1
+                    if not self.gentle or batch.samples <= self.gentle_samples:
+                        batches.append(batch)
+                if not batches:
                     continue
-                measured = self._step(batch)
+                measured = self._step(batches)
                 self.step += 1
                 if self.step % self.recipe.run.log_every == 0:
                     self._log(measured)
@@ -196,29 +216,24 @@ class _Job:
         self.plans = {(self.epoch + 1, self.gentle): self.planner.submit(lay_out, self.epoch + 1)}
         return ready.result()
 
-    def _step(self, batch: Planned) -> dict[str, torch.Tensor]:
+    def _step(self, batches: list[Planned]) -> dict[str, torch.Tensor]:
         learn, done = self.recipe.learn, min(1.0, self.progress.share(self.step))
         rate = learn.learning_rate * rate_at(done, learn.warmup, final=learn.final_share)
         self.model.train()
-        generator = torch.Generator(self.device).manual_seed(mixed_seed(self.recipe.run.seed, self.step))
-        audio, lengths = gather(self.clips, batch, self.device)
-        if self.gentle:
-            mel = self.log_mel(audio)
+        seeds = [mixed_seed(self.recipe.run.seed, self.step, *([k] if k else [])) for k in range(len(batches))]
+        ctc = learn.ctc + (learn.ctc_final - learn.ctc) * done
+        if len(batches) == 1:  # no thread of its own: as fast as the device and all of its threads are
+            computed = [self._gradients(batches[0], seeds[0], ctc)]
         else:
-            audio = self.augmenter.waves(audio, lengths, generator)
-            mel = self.augmenter.mels(self.log_mel(audio), lengths, generator)
-        index = torch.from_numpy(batch.index).to(self.device, non_blocking=True)
-        width = max(self.texts.lengths[i] for i in batch.index)
-        timed = torch.rand(len(index), generator=generator, device=self.device) < learn.timestamps
-        inputs, labels, text, counts = self.texts.targets(index, width, timed, lengths)
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16):
-            states = base_model.encode(self.model, mel)
-            attention = base_model.attention_loss(self.model, states, inputs, labels, learn.label_smoothing)
-            frames = torch.ceil(lengths / 320).long().clamp(1, states.shape[1])
-            ctc = self.ctc(states, frames, text, counts) if learn.ctc else attention.new_zeros(())
-        loss = attention + (learn.ctc + (learn.ctc_final - learn.ctc) * done) * ctc
-        measured = {"loss": attention.detach(), "ctc_loss": ctc.detach(), "learning_rate": torch.tensor(rate)}
-        loss.backward()
+            computed = list(self.workers.map(self._gradients, batches, seeds, [ctc] * len(batches)))
+        for parameter, *gradients in zip(self.trained, *(each[0] for each in computed), strict=True):
+            parameter.grad = gradients[0]
+            for gradient in gradients[1:]:
+                parameter.grad += gradient
+            if len(gradients) > 1:
+                parameter.grad /= len(gradients)
+        measured = {key: torch.stack([each[1][key] for each in computed]).mean() for key in computed[0][1]}
+        measured["learning_rate"] = torch.tensor(rate)
         measured["gradient_norm"] = norm = torch.nn.utils.clip_grad_norm_(self.trained, learn.clip_norm)
         # One bad batch must not cost the run: a gradient that is not finite is left out, on a GPU without waiting for it.
         if self.cuda:
@@ -233,8 +248,33 @@ class _Job:
             with torch.no_grad():
                 decay = min(learn.ema, (self.step + 1) / (self.step + 10))
                 torch._foreach_lerp_(self.average_weights, self.weights, 1 - decay)
-        self.seen_s += len(batch.index) * batch.samples / SAMPLE_RATE
+        self.seen_s += sum(len(batch.index) * batch.samples for batch in batches) / SAMPLE_RATE
         return measured
+
+    def _gradients(
+        self, batch: Planned, seed: int, ctc_weight: float
+    ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
+        """Gradients of `self.trained` on one batch, and the losses. Nothing shared is changed."""
+        learn = self.recipe.learn
+        generator = torch.Generator(self.device).manual_seed(seed)
+        audio, lengths = gather(self.clips, batch, self.device)
+        if self.gentle:
+            mel = self.log_mel(audio)
+        else:
+            audio = self.augmenter.waves(audio, lengths, generator)
+            mel = self.augmenter.mels(self.log_mel(audio), lengths, generator)
+        index = torch.from_numpy(batch.index).to(self.device, non_blocking=True)
+        width = max(self.texts.lengths[i] for i in batch.index)
+        timed = torch.rand(len(index), generator=generator, device=self.device) < learn.timestamps
+        inputs, labels, text, counts = self.texts.targets(index, width, timed, lengths)
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16):
+            states = base_model.encode(self.model, mel)
+            attention = base_model.attention_loss(self.model, states, inputs, labels, learn.label_smoothing)
+            frames = torch.ceil(lengths / self.recipe.model.frame_samples).long().clamp(1, states.shape[1])
+            ctc = self.ctc(states, frames, text, counts) if learn.ctc else attention.new_zeros(())
+        loss = attention + ctc_weight * ctc
+        gradients = torch.autograd.grad(loss, self.trained, allow_unused=True, materialize_grads=True)
+        return gradients, {"loss": attention.detach(), "ctc_loss": ctc.detach()}
 
     def _log(self, measured: dict[str, torch.Tensor]) -> None:
         metrics = {key: float(value) for key, value in measured.items()}
@@ -340,6 +380,15 @@ class _Job:
         self.run.table("results", [final])
         self.run.logger.info("model of %.1f MB in %s", size / 1e6, folder)
         return final
+
+
+def _first_tokenizer(recipe: BaseRecipe, texts: dict[str, list[str]]) -> Any:
+    """That of the model to go on from, or a new one."""
+    if not recipe.learn.start_from:
+        return tokenizer.learn(texts, recipe.tokenizer.size, recipe.model.max_duration_s)
+    from transformers import WhisperTokenizer
+
+    return WhisperTokenizer.from_pretrained(recipe.learn.start_from, local_files_only=True)
 
 
 def _texts(records: list, options: TokenizerOptions) -> dict[str, list[str]]:

@@ -1,6 +1,8 @@
 """A Whisper-architecture model from scratch: its shape, its targets, its losses and its files."""
 
 import copy
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,11 @@ from torch import nn
 
 from training.recipe import check
 from zoo.errors import DataError
-from zoo.whisper_files import END, START, build_generation_config, save_extractor
+from zoo.speech import SAMPLE_RATE
+from zoo.whisper_files import END, START, build_extractor, build_generation_config
 
 if TYPE_CHECKING:
-    from transformers import WhisperForConditionalGeneration, WhisperTokenizer
+    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
 TIMESTAMP_SAMPLES = 320  # 0.02 s
 
@@ -32,6 +35,11 @@ class ModelOptions:
     encoder_feed_forward: int = 768
     decoder_feed_forward: int = 1024
     mel_bins: int = 80
+    hop_samples: int = 160
+    """Between two mel frames; the encoder sees half as many. 160 (20 ms a frame) is Whisper's; 320 halves the encoder's
+    work."""
+    fft_samples: int = 400
+    """Window of a mel frame; no shorter than the hop."""
     dropout: float = 0.1
     """After every block, while training."""
     max_duration_s: int = 30
@@ -43,7 +51,14 @@ class ModelOptions:
         check(self.width % self.heads == 0, "model.width", self.width, f"a multiple of model.heads={self.heads}")
         check(self.encoder_layers > 0 and self.decoder_layers > 0, "model.encoder_layers/decoder_layers",
               (self.encoder_layers, self.decoder_layers), "at least one each")  # fmt: skip
+        check(0 < self.hop_samples <= self.fft_samples, "model.hop_samples", self.hop_samples,
+              f"1 to model.fft_samples={self.fft_samples}")  # fmt: skip
         check(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 up to below 1")
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples per encoder frame: the second convolution halves the mel frames."""
+        return 2 * self.hop_samples
 
 
 def build(
@@ -64,7 +79,7 @@ def build(
         encoder_ffn_dim=options.encoder_feed_forward,
         decoder_ffn_dim=options.decoder_feed_forward,
         dropout=options.dropout,
-        max_source_positions=options.max_duration_s * 50,
+        max_source_positions=options.max_duration_s * SAMPLE_RATE // options.frame_samples,
         max_target_positions=options.max_tokens,
         pad_token_id=end,
         bos_token_id=end,
@@ -87,8 +102,60 @@ def save(
     half.config.dropout = 0.0
     half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    save_extractor(folder, options.mel_bins, options.max_duration_s)
+    _forget_loading(folder / "tokenizer_config.json")
+    extractor(options).save_pretrained(folder)
     return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _forget_loading(path: Path) -> None:
+    """A tokenizer that was read from a folder writes down how it was read; that is no part of a model."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("is_local", "local_files_only"):
+        config.pop(key, None)
+    path.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def extractor(options: ModelOptions) -> "WhisperFeatureExtractor":
+    """The log-mels of a model of this shape."""
+    return build_extractor(options.mel_bins, options.max_duration_s, options.hop_samples, options.fft_samples)
+
+
+def begin_from(model: "WhisperForConditionalGeneration", folder: Path) -> None:
+    """Give `model` the weights of another Whisper-architecture model of the same width and tokens.
+
+    Layers are taken in order. Layers beyond the other's begin as copies of its last ones whose two output projections
+    are zero, so that they change nothing until they learn to (Chen et al. 2022, bert2BERT, do so in width). Positions
+    of the encoder are taken at the same times, where the other has more or fewer frames a second.
+    Raises DataError where the shapes cannot be matched.
+    """
+    from transformers import WhisperForConditionalGeneration
+
+    other = WhisperForConditionalGeneration.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
+    theirs = other.state_dict()
+    positions = theirs["model.encoder.embed_positions.weight"]
+    wanted = model.config.max_source_positions
+    at = (torch.arange(wanted) * len(positions) / wanted).round().long()
+    theirs["model.encoder.embed_positions.weight"] = positions[at]
+    counts = {"encoder": other.config.encoder_layers, "decoder": other.config.decoder_layers}
+    taken = {}
+    for name, weight in model.state_dict().items():
+        part = re.match(r"model\.(encoder|decoder)\.layers\.(\d+)\.(.*)", name)
+        source = theirs.get(name)
+        if part and int(part[2]) >= counts[part[1]]:
+            added = getattr(model.config, f"{part[1]}_layers") - counts[part[1]]
+            copied = max(0, min(int(part[2]) - added, counts[part[1]] - 1))
+            source = theirs[f"model.{part[1]}.layers.{copied}.{part[3]}"]
+            if re.search(r"(out_proj|fc2)\.", part[3]):
+                source = torch.zeros_like(source)
+        if source is None or source.shape != weight.shape:
+            found = "nothing" if source is None else tuple(source.shape)
+            raise DataError(
+                f"{folder} cannot be gone on from: {name} is {found}, wanted {tuple(weight.shape)}",
+                valid="a model of the same width, heads, feed-forward sizes and tokens",
+            )
+        taken[name] = source
+    model.load_state_dict(taken)
+    model.tie_weights()
 
 
 def token_id(tokenizer: "WhisperTokenizer", token: str) -> int:

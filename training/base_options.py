@@ -32,6 +32,12 @@ class LearnOptions:
     weight_decay: float = 0.05
     optimizer: str = "muon"
     """`muon` for the matrices with AdamW for the rest, or `adamw` for all (training/optimizer.py)."""
+    start_from: str = ""
+    """Folder of a Whisper-architecture model to go on from: its tokenizer and weights. More layers, or another number
+    of frames a second, are allowed (base_model.begin_from)."""
+    parallel: int = 1
+    """Batches of one step that are computed side by side, a thread each, their gradients averaged. On two CPU cores 2 is
+    half as fast again as two threads on one batch, which wait for each other after every operation."""
     clip_norm: float = 1.0
     """Gradients above this norm are scaled down to it."""
     label_smoothing: float = 0.1
@@ -63,6 +69,7 @@ class LearnOptions:
         check(self.precision in ("auto", "fp32", "bf16"), "learn.precision", self.precision, "auto, fp32, bf16")
         check(self.optimizer in ("adamw", "muon"), "learn.optimizer", self.optimizer, "adamw, muon")
         check(self.learning_rate > 0, "learn.learning_rate", self.learning_rate, "above 0")
+        check(self.parallel >= 1, "learn.parallel", self.parallel, "1 or more")
         check(0 <= self.timestamps <= 1, "learn.timestamps", self.timestamps, "0 to 1")
         check(0 <= self.gentle < 1, "learn.gentle", self.gentle, "0 up to below 1")
         check(0 <= self.ema < 1, "learn.ema", self.ema, "0 up to below 1")

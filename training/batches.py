@@ -19,8 +19,6 @@ from zoo.speech import SAMPLE_RATE
 if TYPE_CHECKING:
     import torch
 
-HOP_SAMPLES = 160  # Whisper's mel hop, 10 ms
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -140,7 +138,7 @@ class LogMel:
         self.filters = torch.from_numpy(np.asarray(extractor.mel_filters)).to(device, torch.float32).T.contiguous()
 
     def __call__(self, audio: "torch.Tensor") -> "torch.Tensor":
-        """float32 `[B, samples]` to `[B, n_mels, samples / 160]`; each clip is scaled by its own loudest bin."""
+        """float32 `[B, samples]` to `[B, n_mels, samples / hop]`; each clip is scaled by its own loudest bin."""
         import torch
 
         spectrum = torch.stft(audio, self.fft, self.hop, window=self.window, return_complex=True)[..., :-1]

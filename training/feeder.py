@@ -18,9 +18,9 @@ class Feeder:
         self.device, self.dtype = str(parameter.device), parameter.dtype
         if not self.dtype.is_floating_point:
             self.dtype = torch.float32
-        self.augmenter = Augmenter(augment)
         self.grid_s = grid_step(base)
         extractor = getattr(base, "extractor", None)
+        self.augmenter = Augmenter(augment, getattr(extractor, "hop_length", 160))
         # A family whose features are Whisper's log-mels gets them from the device; any other makes its own.
         self.log_mel = LogMel(extractor, self.device) if hasattr(extractor, "mel_filters") else None
 

@@ -25,9 +25,7 @@ from zoo.search import Found, Stepper, Suppressed, beam, greedy
 from zoo.speech import SAMPLE_RATE, Utterance
 from zoo.whisper_decoder import WhisperStepper
 
-HOP_SAMPLES = 160
-STRIDE = 2  # encoder frames per mel frame, inverse
-FRAME_SAMPLES = HOP_SAMPLES * STRIDE  # 320 samples, 20 ms
+STRIDE = 2  # mel frames per encoder frame: the second convolution's
 TIMESTAMP_S = 0.02
 SITE_KINDS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
@@ -55,7 +53,8 @@ class WhisperBase(EncoderDecoder):
         self.n_layers = len(encoder.layers)
         self.tap = self._valid_tap(tap)
         self.hidden_size = module.config.d_model
-        self.frame_rate = SAMPLE_RATE / FRAME_SAMPLES
+        self.frame_samples = extractor.hop_length * STRIDE  # 320 samples, 20 ms, in Whisper as published
+        self.frame_rate = SAMPLE_RATE / self.frame_samples
         self.max_duration_s = module.config.max_source_positions / self.frame_rate
         config = module.generation_config
         self._language_ids = {token.strip("<|>"): i for token, i in (config.lang_to_id or {}).items()}
@@ -94,7 +93,7 @@ class WhisperBase(EncoderDecoder):
             device=str(self.device),
         )
         lengths = torch.tensor(
-            [max(1, math.ceil(len(u.audio) / FRAME_SAMPLES)) for u in utterances], device=self.device
+            [max(1, math.ceil(len(u.audio) / self.frame_samples)) for u in utterances], device=self.device
         )
         return Features(batch["input_features"].to(self.device, self.dtype), lengths, self.context)
 

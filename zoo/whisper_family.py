@@ -15,7 +15,8 @@ from zoo.speech import SAMPLE_RATE
 if TYPE_CHECKING:
     from zoo.whisper import WhisperBase
 
-FRAME_SAMPLES = 320  # 20 ms: a mel hop of 160 samples, halved by the second convolution
+HOP_SAMPLES = 160  # between mel frames of Whisper as published, 10 ms
+STRIDE = 2  # mel frames per encoder frame: the second convolution's
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTIZED = ("8bit", "nf4", "int8")
 INT8_DECODER_WEIGHTS = 500_000  # a decoder's layer smaller than this is faster in fp32, a token at a time
@@ -40,12 +41,14 @@ class WhisperFamily:
             languages = tuple(
                 token.strip("<|>") for token in json.loads(generation.read_text(encoding="utf-8")).get("lang_to_id", {})
             )
+        extractor = folder / "preprocessor_config.json"
+        heard = json.loads(extractor.read_text(encoding="utf-8")) if extractor.is_file() else {}
         return Card(
             name=name,
             family=self.name,
             source=f"file:{folder}",
             languages=languages,
-            frame_rate=SAMPLE_RATE / FRAME_SAMPLES,
+            frame_rate=SAMPLE_RATE / (heard.get("hop_length", HOP_SAMPLES) * STRIDE),
             n_layers=layers,
             tap=layers // 2,
             context="30s",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, WhisperTokenizer
+    from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperTokenizer
 
 END, START = "<|endoftext|>", "<|startoftranscript|>"
 TASKS = ("translate", "transcribe")
@@ -92,8 +92,17 @@ def build_generation_config(
     return config
 
 
-def save_extractor(folder: Path, mel_bins: int = 80, chunk_s: int = 30) -> None:
-    """Write preprocessor_config.json."""
+def build_extractor(
+    mel_bins: int = 80, chunk_s: int = 30, hop_samples: int = 160, fft_samples: int = 400
+) -> "WhisperFeatureExtractor":
+    """Log-mels of windows of `fft_samples` every `hop_samples`, Whisper's own where nothing is given."""
     from transformers import WhisperFeatureExtractor
 
-    WhisperFeatureExtractor(feature_size=mel_bins, chunk_length=chunk_s).save_pretrained(folder)
+    return WhisperFeatureExtractor(
+        feature_size=mel_bins, chunk_length=chunk_s, hop_length=hop_samples, n_fft=fft_samples
+    )
+
+
+def save_extractor(folder: Path, mel_bins: int = 80, chunk_s: int = 30) -> None:
+    """Write preprocessor_config.json."""
+    build_extractor(mel_bins, chunk_s).save_pretrained(folder)

@@ -3,15 +3,19 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from training import base_model
 from training.base import BaseRecipe, train_base
-from training.base_model import Texts
+from training.base_model import ModelOptions, Texts
 from training.recipe import load
 from training.run import read_status
+from training.seeds import mixed_seed
 from training.tokenizer import kept, learn
 from zoo.errors import DataError, RecipeError
+from zoo.speech import Utterance
 
 RECIPE = Path("training/recipes/debug/base.yaml")
 
@@ -71,8 +75,8 @@ def test_resume_is_exact(manifests, tmp_path, optimizer):
     from training.signals import Preempted
 
     class Stopping(module._Job):
-        def _step(self, batch):
-            measured = super()._step(batch)
+        def _step(self, batches):
+            measured = super()._step(batches)
             if self.step == 5:
                 self.stop.received = "SIGTERM"
             return measured
@@ -103,10 +107,11 @@ def test_begins_gently(manifests, tmp_path, monkeypatch):
     steps, damaged, spoken = [], [], []
     original = module._Job._step
 
-    def step(job, batch):
+    def step(job, batches):
+        (batch,) = batches
         steps.append((job.progress.share(job.step), batch.samples))
         spoken.append({job.clips.records[i].lang for i in batch.index})
-        return original(job, batch)
+        return original(job, batches)
 
     def waves(augmenter, audio, lengths, generator):
         damaged.append(len(steps))
@@ -133,6 +138,124 @@ def test_begins_gently(manifests, tmp_path, monkeypatch):
     assert len(set().union(*spoken[10:])) == 5
     with pytest.raises(RecipeError, match=r"learn\.gentle_s"):
         train_base(recipe(manifests, tmp_path, "learn.gentle=0.5", "learn.gentle_s=0.01", "data.valid=[]"))
+
+
+def test_batches_side_by_side_give_the_mean_of_their_gradients(manifests, tmp_path, monkeypatch):
+    """Bit for bit: each batch is computed by one thread, whoever runs beside it."""
+    from training import base as module
+    from zoo.threads import thread_count
+
+    expected, found, sizes = [], [], []
+    original = module._Job._step
+
+    def step(job, batches):
+        job.model.train()
+        sizes.append(len(batches))
+        seeds = [mixed_seed(job.recipe.run.seed, job.step), mixed_seed(job.recipe.run.seed, job.step, 1)]
+        done = min(1.0, job.progress.share(job.step))
+        weight = job.recipe.learn.ctc + (job.recipe.learn.ctc_final - job.recipe.learn.ctc) * done
+        with thread_count(1):
+            apart = [job._gradients(b, s, weight)[0] for b, s in zip(batches, seeds, strict=False)]
+        expected.append([sum(each) / len(each) for each in zip(*apart, strict=True)])
+        return original(job, batches)
+
+    def keep(optimizer, rate):
+        found.append(
+            [p.grad.clone() for part in optimizer.parts.values() for g in part.param_groups for p in g["params"]]
+        )
+
+    monkeypatch.setattr(module._Job, "_step", step)
+    monkeypatch.setattr(module.BaseOptimizer, "step", keep)
+    options = ["learn.steps=4", "learn.parallel=2", "learn.clip_norm=1e9", "augment.noise=1.0", "data.valid=[]"]
+    options += ["model.dropout=0.0"]
+    before = torch.get_num_threads()
+    train_base(recipe(manifests, tmp_path, *options, "plan.batch_clips=4", "learn.optimizer=adamw"))
+    assert torch.get_num_threads() == before
+    assert sizes == [2] * 4
+
+    def told(gradients):
+        return sorted((tuple(g.shape), float(g.double().sum()), float(g.double().abs().sum())) for g in gradients)
+
+    assert [told(each) for each in found] == [told(each) for each in expected]
+
+
+SHAPE = {
+    "width": 32,
+    "heads": 2,
+    "decoder_layers": 1,
+    "encoder_feed_forward": 64,
+    "decoder_feed_forward": 64,
+    "dropout": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A base of two encoder layers with random weights, its tokenizer and its folder."""
+    torch.manual_seed(0)
+    tokenizer = learn({"en": ["one two three"] * 3}, size=270)
+    options = ModelOptions(**SHAPE, encoder_layers=2)
+    model = base_model.build(options, tokenizer, ["en"])
+    folder = tmp_path_factory.mktemp("base") / "model"
+    base_model.save(model, tokenizer, folder, options)
+    return model.half().float().eval(), tokenizer, folder
+
+
+def test_goes_on_from_a_base_with_fewer_layers(small):
+    """The added layers change nothing until they learn to, and they can: their gradients are not zero."""
+    model, tokenizer, folder = small
+    deeper = base_model.build(ModelOptions(**SHAPE, encoder_layers=4), tokenizer, ["en"]).eval()
+    base_model.begin_from(deeper, folder)
+    mel = torch.randn(2, 80, 120)
+    assert torch.equal(base_model.encode(deeper, mel), base_model.encode(model, mel))
+    layers = deeper.model.encoder.layers
+    assert torch.equal(layers[3].fc1.weight, model.model.encoder.layers[1].fc1.weight)
+    deeper.train()
+    base_model.encode(deeper, mel).square().sum().backward()
+    assert layers[2].fc2.weight.grad.abs().max() > 0
+    assert layers[3].self_attn.out_proj.weight.grad.abs().max() > 0
+
+
+def test_goes_on_from_a_base_with_more_frames_a_second(small):
+    """Every frame of the slower model stands where a frame of the faster one stood at that time."""
+    model, tokenizer, folder = small
+    slower = base_model.build(
+        ModelOptions(**SHAPE, encoder_layers=2, hop_samples=320, fft_samples=512), tokenizer, ["en"]
+    )
+    base_model.begin_from(slower, folder)
+    positions = slower.model.encoder.embed_positions.weight
+    assert torch.equal(positions, model.model.encoder.embed_positions.weight[::2])
+    with pytest.raises(DataError, match=r"cannot be gone on from: .* is \(.*32.*\), wanted \(.*64"):
+        base_model.begin_from(base_model.build(ModelOptions(width=64, heads=2), tokenizer, ["en"]), folder)
+
+
+def test_a_run_that_goes_on_from_a_base(manifests, tmp_path, small):
+    """Through the command's own way: its tokenizer, its weights, and 25 frames a second that the zoo reads and says."""
+    import zoo
+
+    _, tokenizer, folder = small
+    options = ["learn.steps=3", f"learn.start_from={folder}", "model.encoder_layers=3", "learn.parallel=2"]
+    options += [
+        "model.hop_samples=320",
+        "model.fft_samples=512",
+        "model.max_tokens=256",
+        "model.dropout=0.0",
+        "augment.time_masks=1",
+    ]
+    run = train_base(recipe(manifests, tmp_path, *options))
+    base = zoo.load(str(run / "model"), context="dynamic")
+    assert (base.frame_rate, base.card.frame_rate, base.n_layers, base.max_duration_s) == (25.0, 25.0, 3, 30.0)
+    assert base.tokenizer.get_vocab() == tokenizer.get_vocab()
+    audio = np.random.default_rng(0).normal(size=24_000).astype(np.float32) * 0.1
+    features = base.features([Utterance(audio)])
+    assert features.values.shape[-1] == 100  # padded to two seconds, 20 ms each
+    hidden = base.encode(features)
+    assert hidden.values.shape[1] == 50
+    assert hidden.lengths.tolist() == [38]
+    with pytest.raises(RecipeError, match=r"model.dropout is 0.1.*0 where learn.parallel=2"):
+        recipe(manifests, tmp_path, "learn.parallel=2")
+    with pytest.raises(RecipeError, match=r"model.hop_samples is 500.*fft_samples=400"):
+        recipe(manifests, tmp_path, "model.hop_samples=500")
 
 
 def test_targets_are_those_of_the_zoo(toy_base):
