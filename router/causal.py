@@ -171,7 +171,7 @@ class Follower:
         with self.bank.off():
             for members in by_grid.values():
                 features = self.base.features([utterances[i] for i in members])
-                found = self.classifier(self.base.encode(features, until=self.base.tap))
+                found = self.classifier(self.base.encode(features, until=self.base.tap), frames_only=True)
                 if found.frames is None:
                     raise RoutingError(
                         "The classifier has no frames, so changes cannot be followed",

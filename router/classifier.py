@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from router.heads import HEADS
+from router.pooling import Pooling, pooled
 from zoo.errors import ModelError
 from zoo.interface import Hidden
 
@@ -38,7 +39,7 @@ class Classifier(Protocol):
 
     languages: tuple[str, ...]
 
-    def __call__(self, hidden: Hidden) -> LanguageProbabilities: ...
+    def __call__(self, hidden: Hidden, frames_only: bool = False) -> LanguageProbabilities: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class ClassifierConfig:
     frame_temperature: float = 1.0
     base_sha256: str = ""
     weights_sha256: str = ""
+    pooling: dict[str, float] = field(default_factory=dict)
+    """Fields of `pooling.Pooling`: how the base's own detection is weighed beside the head; empty: it is not asked."""
     provenance: dict[str, Any] = field(default_factory=dict)
     switching: dict[str, Any] = field(default_factory=dict)
     """What `boli train switching` chose: `offline` (smoothing.Smoothing), `causal` (causal.Causal), `chosen_on`; empty:
@@ -63,11 +66,17 @@ class ClassifierConfig:
 
 
 class TapClassifier:
-    """A trained head. Raises ModelError when it is asked about another tap."""
+    """A trained head; with it, where the config says so and the base can, the base's own detection.
 
-    def __init__(self, config: ClassifierConfig, head: torch.nn.Module):
+    Raises ModelError when it is asked about another tap.
+    """
+
+    def __init__(self, config: ClassifierConfig, head: torch.nn.Module, base=None):
+        """base: the model whose own detection is pooled with the head; None: the head alone."""
         self.config, self.head = config, head.eval()
         self.languages = config.languages
+        self.pooling = Pooling(**config.pooling) if config.pooling else None
+        self.base = base if hasattr(base, "detect_language") else None
 
     @classmethod
     def new(cls, config: ClassifierConfig) -> "TapClassifier":
@@ -80,17 +89,20 @@ class TapClassifier:
         return self
 
     @torch.inference_mode()
-    def __call__(self, hidden: Hidden) -> LanguageProbabilities:
+    def __call__(self, hidden: Hidden, frames_only: bool = False) -> LanguageProbabilities:
+        """frames_only: nobody asks for the clip as a whole, so the base's own detection is left out of it."""
         if hidden.layer != self.config.tap or hidden.done:
             raise ModelError(
                 f"The classifier reads the output of layer {self.config.tap}, it was given layer {hidden.layer}",
                 remedy=f"zoo.load(..., tap={self.config.tap}), or train one for this tap: boli train classifier",
             )
         frames, utterance = self.head(hidden.values.float(), hidden.lengths)
+        heard = (utterance / self.config.temperature).log_softmax(dim=-1)
+        if self.pooling and self.base is not None and not frames_only:
+            own = self.base.detect_language(self.base.encode(hidden))
+            heard = pooled(heard, own, self.base.languages, self.languages, self.pooling, UNKNOWN)
         return LanguageProbabilities(
-            self.languages,
-            (utterance / self.config.temperature).log_softmax(dim=-1),
-            (frames / self.config.frame_temperature).log_softmax(dim=-1),
+            self.languages, heard, (frames / self.config.frame_temperature).log_softmax(dim=-1)
         )
 
     def save(self, folder: Path) -> None:
@@ -150,6 +162,7 @@ class TapClassifier:
                     remedy=f"boli train classifier for {base.card.name}",
                 )
             classifier.to(base.device)
+            classifier = cls(config, classifier.head, base)
         return classifier
 
 
@@ -161,6 +174,6 @@ class WhisperDetection:
         self.languages = base.languages
 
     @torch.inference_mode()
-    def __call__(self, hidden: Hidden) -> LanguageProbabilities:
+    def __call__(self, hidden: Hidden, frames_only: bool = False) -> LanguageProbabilities:
         done = hidden if hidden.done else self.base.encode(hidden)
         return LanguageProbabilities(self.languages, self.base.detect_language(done).log())

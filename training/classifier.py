@@ -6,7 +6,7 @@ the validation set, and compared with what the long-term spectrum alone gives aw
 
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from training.data.manifest import require_languages
 from training.data.sampling import balanced
 from training.job import carry_out
 from training.manifests import load_manifests
+from training.own_detection import choose_pooling, judge_served
 from training.recipe import dump
 from training.run import Run
 from training.schedule import rate
@@ -73,6 +74,7 @@ class _Job:
         copies = copies_of([f"{r.lang} {name}" for r, name in zip(train.records, corpus, strict=True)], recipe.head)
         self.train_features, of = encode_copies(self.base, train, copies, recipe.head, recipe.augment, recipe.run.seed)
         self.clips, self.corpus = len(train), [corpus[i] for i in of]
+        self.valid = valid
         self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0)
         self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
         self.tests = {Path(path).stem: self._clips([path], False) for path in recipe.data.test}
@@ -120,6 +122,8 @@ class _Job:
         best = max(valid, key=lambda head: valid[head].worth)
         target = self.run.folder / "classifier"
         shutil.copytree(self.run.folder / "heads" / best, target, dirs_exist_ok=True)
+        if self.recipe.head.own_detection:
+            rows += self._pool(target)
         if self.recipe.export:
             TapClassifier.load(target).save(Path(self.recipe.export))
         rows += self._test("spectrum", None)
@@ -207,6 +211,23 @@ class _Job:
             frame_temperature=scores.temperature(frames, labels),
         )
         return TapClassifier(config, classifier.head)
+
+    def _pool(self, folder: Path) -> list[dict[str, Any]]:
+        """Weigh the base's own detection beside the head in `folder`, and keep the weights there. Rows of results.csv."""
+        classifier = TapClassifier.load(folder, self.base)
+        pooling = choose_pooling(self.base, classifier, self.valid, self.classes)
+        self.run.logger.info("own detection beside the head: %s", pooling)
+        classifier = TapClassifier(replace(classifier.config, pooling=asdict(pooling)), classifier.head, self.base)
+        classifier.save(folder)
+        rows = []
+        for name, clips in self.tests.items():
+            judged = judge_served(self.base, classifier, clips, self.classes)
+            found = scores.slices(judged, clips, self.classes, self.corpora)
+            rows += [{"head": f"{classifier.config.head} + own detection", "test": name, **row} for row in found]
+            self.run.logger.info(
+                "%s with it: accuracy %.1f %%, balanced %.1f %%", name, 100 * judged.accuracy, 100 * judged.balanced
+            )
+        return rows
 
     def _test(self, head: str, classifier: TapClassifier | None) -> list[dict[str, Any]]:
         """Rows of results.csv: every test set, whole, by duration, and within or across corpora."""

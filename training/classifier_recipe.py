@@ -43,6 +43,9 @@ class HeadOptions:
     batch_clips: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    own_detection: bool = False
+    """Let the base's own language detection speak beside the head, weighed on the validation set (router/pooling.py): one
+    decoder step more, and what is left of the encoder above the tap."""
     frame_weight: float = 0.5
     """Weight of the loss over frames beside that over utterances."""
 

@@ -151,3 +151,54 @@ def test_small_corpora_are_copied_more_often(toy_folder):
     assert which.tolist() == [0, 1, 1, 1]
     assert features.classes.tolist() == [1, 0, 0, 0]
     assert features.durations_s.tolist() == [1.0, 1.5, 1.5, 1.5]
+
+
+def test_opinions_are_pooled_by_hand():
+    """Two classes and unknown; the base knows en, hi and es. Share a half: the geometric mean, scaled to one."""
+    import torch
+
+    from router.pooling import Pooling, pooled
+
+    head = torch.tensor([[0.6, 0.3, 0.1]]).log()
+    own = torch.tensor([[0.16, 0.8, 0.04]])
+    found = pooled(head, own, ("en", "hi", "es"), ("en", "hi", "unknown"), Pooling(0.5, 0.001)).exp()
+    raw = np.sqrt([0.6 * 0.16, 0.3 * 0.8, 0.1 * 0.04])
+    assert found[0].numpy() == pytest.approx(raw / raw.sum(), abs=1e-6)
+    alone = pooled(head, own, ("en", "hi", "es"), ("en", "hi", "unknown"), Pooling(0.0, 0.001))
+    assert alone.exp()[0].numpy() == pytest.approx([0.6, 0.3, 0.1], abs=1e-6)
+    floored = pooled(head, own, ("en", "hi", "es"), ("en", "hi", "unknown"), Pooling(1.0, 0.2)).exp()
+    assert floored[0].numpy() == pytest.approx(np.array([0.2, 0.8, 0.2]) / 1.2, abs=1e-6)
+
+
+def test_own_detection_beside_the_head(manifests, toy_folder, tmp_path):
+    """The toy base knows its languages; the head sees one clip of each. What is served is what the run says it scores,
+    and it is not worse than the head alone; frames are the head's own."""
+    import torch
+
+    from training.own_detection import judge_served
+    from zoo.whisper_family import family
+
+    options = ["data.max_train_clips=1", "head.heads=[linear]", "head.epochs=1", "head.own_detection=true"]
+    folder = train_classifier(recipe(manifests, toy_folder, tmp_path, *options))
+    base = family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")
+    classifier = TapClassifier.load(folder / "classifier", base)
+    assert classifier.pooling is not None
+    assert 0 < classifier.pooling.share <= 0.95
+    table = {row["head"]: row for row in rows(folder / "results.csv") if row["slice"] == "all"}
+    with_it, without = (float(table[name]["accuracy"]) for name in ("linear + own detection", "linear"))
+    assert with_it > without
+    from training.clips import load_clips
+    from training.data.manifest import read_manifest
+    from training.recipe import DataOptions
+
+    clips = load_clips(read_manifest(manifests["mixed_valid"]), DataOptions())
+    assert judge_served(base, classifier, clips, classifier.languages).accuracy == pytest.approx(with_it, abs=1e-3)
+    from zoo.speech import Utterance
+
+    with torch.inference_mode():
+        hidden = base.encode(base.features([Utterance(clips.audio(0))]), until=base.tap)
+    whole, frames = classifier(hidden), classifier(hidden, frames_only=True)
+    alone = TapClassifier.load(folder / "classifier")(hidden)
+    assert torch.equal(frames.log_probabilities, alone.log_probabilities)
+    assert torch.equal(whole.frames, alone.frames)
+    assert not torch.equal(whole.log_probabilities, alone.log_probabilities)
