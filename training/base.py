@@ -142,7 +142,9 @@ class _Job:
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         trained = [*self.weights, *self.ctc.parameters()]
         learn = recipe.learn
-        self.optimizer = BaseOptimizer(learn.optimizer, self.model, self.ctc, learn.weight_decay, fused=self.cuda)
+        self.optimizer = BaseOptimizer(
+            learn.optimizer, self.model, self.ctc, learn.weight_decay, fused=self.cuda, parallel=learn.parallel
+        )
         self.trained = trained
         self.average = copy.deepcopy(self.model).eval() if recipe.learn.ema else self.model
         self.average_weights = [p for p in self.average.parameters() if p.requires_grad]
@@ -242,7 +244,7 @@ class _Job:
                 if p.grad is not None:
                     p.grad.masked_fill_(bad, 0.0)
         if self.cuda or bool(torch.isfinite(norm)):
-            self.optimizer.step(rate)
+            self.optimizer.step(rate, self.workers if len(batches) > 1 else None)
         self.optimizer.zero_grad()
         if learn.ema:
             with torch.no_grad():

@@ -80,3 +80,27 @@ def test_another_optimizers_moments_are_not_taken_over(parts):
     assert not BaseOptimizer("adamw", *parts, decay=0.1, fused=False).load_state_dict(muon.state_dict())
     assert not fresh.load_state_dict(stepped("adamw").state_dict())
     assert not fresh.load_state_dict({"state": {}, "param_groups": []})  # as checkpoints were before
+
+
+def test_parts_side_by_side_move_the_weights_as_one(parts):
+    """Dealt to two threads: the same bits, and every matrix is moved once."""
+    from concurrent.futures import ThreadPoolExecutor
+    from copy import deepcopy
+
+    one = nn.Sequential(*(nn.Linear(8 * k, 8, bias=False) for k in (1, 2, 3)))
+    two, ctc = deepcopy(one), parts[1]
+    whole = BaseOptimizer("muon", one, ctc, decay=0.1, fused=False)
+    dealt = BaseOptimizer("muon", two, ctc, decay=0.1, fused=False, parallel=2)
+    assert set(dealt.parts) == {"adamw", "muon", "muon1"}
+    for step in range(3):
+        for a, b in zip(one.parameters(), two.parameters(), strict=True):
+            a.grad = torch.randn(a.shape, generator=torch.Generator().manual_seed(step))
+            b.grad = a.grad.clone()
+        whole.step(0.01)
+        with ThreadPoolExecutor(2) as workers:
+            dealt.step(0.01, workers)
+        whole.zero_grad()
+        dealt.zero_grad()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not dealt.load_state_dict(whole.state_dict())
+    assert dealt.load_state_dict(dealt.state_dict())
