@@ -26,7 +26,7 @@ class TransformersPeft:
     def __init__(self, prepared: Prepared, device: str = "cpu"):
         import torch
         from peft import PeftModel
-        from transformers import WhisperForConditionalGeneration, WhisperTokenizer
+        from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
         from transformers import logging as transformers_logging
 
         from zoo.progress import quiet_bars
@@ -46,7 +46,7 @@ class TransformersPeft:
         self.module = module.to(device).eval()
         self.model.eval().requires_grad_(False)
         self.device = device
-        self.bins = module.config.num_mel_bins
+        self.whole = WhisperFeatureExtractor.from_pretrained(str(prepared.base), local_files_only=True)
         self._extractors: dict[int, object] = {}
 
     @contextmanager
@@ -57,8 +57,9 @@ class TransformersPeft:
         encoder, config = self.module.model.encoder, self.module.config
         whole, most = encoder.embed_positions, config.max_source_positions
         if seconds != WINDOW_S:
-            encoder.embed_positions = nn.Embedding.from_pretrained(whole.weight[: 50 * seconds])
-            encoder.max_source_positions = config.max_source_positions = 50 * seconds
+            kept = most * seconds // WINDOW_S
+            encoder.embed_positions = nn.Embedding.from_pretrained(whole.weight[:kept])
+            encoder.max_source_positions = config.max_source_positions = kept
         try:
             yield
         finally:
@@ -66,10 +67,11 @@ class TransformersPeft:
             encoder.max_source_positions = config.max_source_positions = most
 
     def extractor(self, seconds: int):
-        from transformers import WhisperFeatureExtractor
+        from zoo.whisper_files import build_extractor
 
         if seconds not in self._extractors:
-            self._extractors[seconds] = WhisperFeatureExtractor(feature_size=self.bins, chunk_length=seconds)
+            whole = self.whole
+            self._extractors[seconds] = build_extractor(whole.feature_size, seconds, whole.hop_length, whole.n_fft)
         return self._extractors[seconds]
 
     def pipeline(self, clips: list[BenchClip], padded: bool) -> None:
@@ -165,7 +167,8 @@ class FasterWhisper:
                 model.feature_extractor(np.pad(clip.utterance.audio, (0, seconds * 16_000 - len(clip.utterance.audio))))
                 for clip in mine
             ]
-            encoded = model.encode(np.stack([each[:, : 100 * seconds] for each in features]))
+            kept = seconds * model.frames_per_second
+            encoded = model.encode(np.stack([each[:, :kept] for each in features]))
             marks = ["<|startoftranscript|>", "<|notimestamps|>"]
             if self.multilingual:
                 marks[1:1] = [f"<|{language}|>", "<|transcribe|>"]

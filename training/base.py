@@ -100,11 +100,15 @@ class _Job:
         train_records, sources = [train_records[i] for i in chosen], [sources[i] for i in chosen]
         valid_records = load_manifests(recipe.data.valid, recipe.data)[0] if recipe.data.valid else []
         valid_records = [valid_records[i] for i in spread(recipe.data.max_valid_clips, [r.lang for r in valid_records])]
-        texts = _texts(train_records, recipe.tokenizer)
+        texts = tokenizer.sentences(train_records, recipe.tokenizer.text)
         self.languages = recipe.tokenizer.languages or sorted(texts)
         self.tokenizer = tokenizer.kept(
             self.run.folder / "tokenizer",
-            lambda: _first_tokenizer(recipe, texts),
+            lambda: (
+                tokenizer.read(Path(recipe.learn.start_from))
+                if recipe.learn.start_from
+                else tokenizer.learn(texts, recipe.tokenizer.size, recipe.model.max_duration_s)
+            ),
         )
         self.clips = load_clips(train_records, recipe.data, sources)
         self.valid = load_clips(valid_records, recipe.data) if valid_records else None
@@ -382,29 +386,3 @@ class _Job:
         self.run.table("results", [final])
         self.run.logger.info("model of %.1f MB in %s", size / 1e6, folder)
         return final
-
-
-def _first_tokenizer(recipe: BaseRecipe, texts: dict[str, list[str]]) -> Any:
-    """That of the model to go on from, or a new one."""
-    if not recipe.learn.start_from:
-        return tokenizer.learn(texts, recipe.tokenizer.size, recipe.model.max_duration_s)
-    from transformers import WhisperTokenizer
-
-    return WhisperTokenizer.from_pretrained(recipe.learn.start_from, local_files_only=True)
-
-
-def _texts(records: list, options: TokenizerOptions) -> dict[str, list[str]]:
-    """Sentences per language, each once."""
-    texts: dict[str, dict[str, None]] = {}
-    for record in records:
-        texts.setdefault(record.lang, {})[record.text] = None
-    for item in options.text:
-        language, _, path = item.partition("=")
-        check(
-            bool(path) and Path(path).is_file(),
-            "tokenizer.text",
-            item,
-            "language=file, the file with one sentence a line",
-        )
-        texts.setdefault(language, {}).update(dict.fromkeys(Path(path).read_text(encoding="utf-8").splitlines()))
-    return {language: list(sentences) for language, sentences in texts.items()}

@@ -70,7 +70,7 @@ class _Job:
         valid = self._clips(recipe.data.valid, True, recipe.data.max_valid_clips)
         run.logger.info("%d training clips, %.2f h; %d for validation", len(train), train.hours, len(valid))
         self.corpora = scores.corpora(train)
-        corpus = [scores.corpus_of(record) for record in train.records]
+        corpus = [scores.drawn_as(record) for record in train.records]
         copies = copies_of([f"{r.lang} {name}" for r, name in zip(train.records, corpus, strict=True)], recipe.head)
         self.train_features, of = encode_copies(self.base, train, copies, recipe.head, recipe.augment, recipe.run.seed)
         self.clips, self.corpus = len(train), [corpus[i] for i in of]
@@ -100,7 +100,7 @@ class _Job:
                 f"No clip of {', '.join(paths)} is in a class and in a corpus that is used",
                 valid=f"classes {', '.join(self.classes)}; the clips are of {found}",
             )
-        groups = [f"{records[i].lang} {scores.corpus_of(records[i])}" for i in keep]
+        groups = [f"{records[i].lang} {scores.drawn_as(records[i])}" for i in keep]
         keep = [keep[i] for i in spread(most, groups, seed)]
         clips = load_clips([records[i] for i in keep], options, [sources[i] for i in keep])
         if clips.skipped:

@@ -96,6 +96,12 @@ def corpus_of(record) -> str:
     return str(named) if named else record.path.parent.name
 
 
+def drawn_as(record) -> str:
+    """The corpus that a training clip is drawn as: clips that change language are one of their own beside the rest of
+    theirs, or a few hundred of them would be lost among thousands, and with them all that teaches where it changes."""
+    return f"{corpus_of(record)}, switched" if record.segments else corpus_of(record)
+
+
 def corpora_of(record) -> set[str]:
     """Of a clip that was put together from several, those of its parts; else its own."""
     return set(record.extra.get("corpora") or ()) or {corpus_of(record)}

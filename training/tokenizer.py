@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training.data.manifest import Record
+from training.recipe import check
 from zoo.errors import DataError
 from zoo.whisper_files import build_tokenizer, byte_alphabet
 
@@ -48,13 +50,38 @@ def learn(texts: Mapping[str, Sequence[str]], size: int = 1200, max_duration_s: 
     return build_tokenizer(model["vocab"], [tuple(pair) for pair in model["merges"]], tuple(LANGUAGES), max_duration_s)
 
 
+def read(folder: Path) -> "WhisperTokenizer":
+    """The tokenizer in a folder."""
+    from transformers import WhisperTokenizer
+
+    return WhisperTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def sentences(records: Sequence[Record], files: Sequence[str]) -> dict[str, list[str]]:
+    """Sentences per language, each once: those of the clips, and of `language=file` texts with one a line.
+
+    Raises RecipeError for a text file that is not there.
+    """
+    texts: dict[str, dict[str, None]] = {}
+    for record in records:
+        texts.setdefault(record.lang, {})[record.text] = None
+    for item in files:
+        language, _, path = item.partition("=")
+        check(
+            bool(path) and Path(path).is_file(),
+            "tokenizer.text",
+            item,
+            "language=file, the file with one sentence a line",
+        )
+        texts.setdefault(language, {}).update(dict.fromkeys(Path(path).read_text(encoding="utf-8").splitlines()))
+    return {language: list(found) for language, found in texts.items()}
+
+
 def kept(folder: Path, make: Callable[[], "WhisperTokenizer"]) -> "WhisperTokenizer":
     """The tokenizer in `folder`; where there is none, a new one, kept there: a run that goes on with other text would
     learn other merges, and its weights would mean other tokens."""
-    from transformers import WhisperTokenizer
-
     if folder.is_dir():
-        return WhisperTokenizer.from_pretrained(folder, local_files_only=True)
+        return read(folder)
     made = make()
     staged = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staged, ignore_errors=True)

@@ -202,3 +202,12 @@ def test_own_detection_beside_the_head(manifests, toy_folder, tmp_path):
     assert torch.equal(frames.log_probabilities, alone.log_probabilities)
     assert torch.equal(whole.frames, alone.frames)
     assert not torch.equal(whole.log_probabilities, alone.log_probabilities)
+
+
+def test_clips_that_switch_are_drawn_as_a_corpus_of_their_own():
+    from training.classifier_scores import drawn_as
+
+    segments = (Segment(0.0, 1.5, "hi"), Segment(1.5, 2.0, "en"))
+    plain = Record("x", Path("espeak/x.wav"), "", "hi", extra={"corpus": "espeak"})
+    switched = Record("y", Path("espeak/y.wav"), "", "hi", segments=segments, extra={"corpus": "espeak"})
+    assert (drawn_as(plain), drawn_as(switched)) == ("espeak", "espeak, switched")
