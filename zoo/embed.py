@@ -49,7 +49,8 @@ def embed(folder: Path, notes: str, models: Path = ROOT / "models", cards: Path 
         "notes": notes or card["notes"],
         "size_bytes": sum(path.stat().st_size for path in files),
     }
-    cards.write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    rows = ",\n".join(json.dumps(each, ensure_ascii=False, indent=1) for each in known)
+    cards.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
     return card
 
 
