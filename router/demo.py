@@ -26,7 +26,7 @@ def main() -> int:
     console.print(
         f"{loaded.base.card.name}: {sum(p.numel() for p in loaded.base.module.parameters()) / 1e6:.1f} M parameters, "
         f"{len(loaded.adapters)} adapters ({', '.join(loaded.languages)}), loaded in {time.perf_counter() - started:.1f} s. "
-        "It is a first, weak version: the way is real, the words are mostly wrong (docs/embedded.md)."
+        "It is a small and weak model: the way is real, many words are wrong (docs/embedded.md)."
     )
     loaded.transcribe(CLIPS / manifest[0]["path"])  # the first pass pays for warming up, not the first clip
     table = Table(show_lines=True)
