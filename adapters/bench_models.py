@@ -36,7 +36,12 @@ TARGETS = {
 def build(shape: str, device: str, dtype: "torch.dtype"):
     """A base model of Whisper's shape with random weights (times do not depend on their values)."""
     import torch
-    from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+    from transformers import (
+        GenerationConfig,
+        WhisperConfig,
+        WhisperFeatureExtractor,
+        WhisperForConditionalGeneration,
+    )
 
     from zoo.card import Card
     from zoo.whisper import WhisperBase
@@ -67,7 +72,8 @@ def build(shape: str, device: str, dtype: "torch.dtype"):
     }.items():
         setattr(module.generation_config, name, value)
     card = Card(f"bench/{shape}", "whisper", context="dynamic", tap=s.layers[0] // 2)
-    return WhisperBase(module, None, None, card, Path("."), context="dynamic")
+    extractor = WhisperFeatureExtractor(feature_size=s.mels)
+    return WhisperBase(module, None, extractor, card, Path("."), context="dynamic")
 
 
 def random_adapter(base, rank: int, targets: tuple[str, ...], seed: int) -> "LoraWeights":
@@ -124,7 +130,7 @@ def peft_copy(base, adapters: dict[str, "LoraWeights"], rank: int, targets: tupl
         set_peft_model_state_dict(model, state, adapter_name=name)
     model.set_adapter(names[0])
     model.eval().requires_grad_(False)
-    return WhisperBase(module, None, None, base.card, base.folder, context="dynamic"), model
+    return WhisperBase(module, None, base.extractor, base.card, base.folder, context="dynamic"), model
 
 
 def cut_for_generate(module, frames: int) -> None:
@@ -149,4 +155,4 @@ def merged(base, weights: "LoraWeights"):
         for name, pair in weights.sites.items():
             linear = module.get_submodule(name)
             linear.weight += (pair.B @ pair.A * pair.scale).to(linear.weight)
-    return WhisperBase(module, None, None, base.card, base.folder, context="dynamic")
+    return WhisperBase(module, None, base.extractor, base.card, base.folder, context="dynamic")

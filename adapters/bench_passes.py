@@ -113,7 +113,9 @@ def measure(
     most = max([*actives, *residents])
     adapters = {f"a{i}": random_adapter(plain, rank, kinds, i) for i in range(most)}
     memo = {id(p): p for p in plain.module.parameters()}
-    banked = WhisperBase(copy.deepcopy(plain.module, memo), None, None, plain.card, plain.folder, context="dynamic")
+    banked = WhisperBase(
+        copy.deepcopy(plain.module, memo), None, plain.extractor, plain.card, plain.folder, context="dynamic"
+    )
     bank = Bank(banked, dtype=getattr(torch, bank_dtype))
     alone = workload(plain, batch, clip_s, steps)
     through_bank = workload(banked, batch, clip_s, steps)
