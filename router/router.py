@@ -1,5 +1,6 @@
 """The Router: base model + bank + classifier + policy."""
 
+import math
 import os
 import time
 from collections import deque
@@ -104,6 +105,11 @@ class Router:
         """Languages that an adapter of the store serves."""
         return tuple(sorted(self.adapters))
 
+    @property
+    def longest_s(self) -> float:
+        """Seconds that go through the base in one pass; longer recordings are cut (router/chunks.py)."""
+        return min(self.base.max_duration_s, self.base.card.longest_s or math.inf)
+
     def _weights(self, name: str) -> LoraWeights:
         assert self.store is not None, "names come from a store"
         return self.store.weights(self._by_name[name])
@@ -183,7 +189,7 @@ class Router:
         for position, item in enumerate(inputs):
             heard = _Heard(str(item) if isinstance(item, str | os.PathLike) else f"input {position}")
             try:
-                for chunk in heard.read(self._blocks(item, rate, heard.name), self.base.max_duration_s, options.vad):
+                for chunk in heard.read(self._blocks(item, rate, heard.name), self.longest_s, options.vad):
                     if not pending or pending[-1] is not heard:
                         pending.append(heard)
                     waiting.append((heard, chunk))

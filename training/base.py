@@ -372,7 +372,7 @@ class _Job:
 
     def _export(self) -> dict[str, Any]:
         folder = self.run.folder / "model"
-        size = base_model.save(self.average, self.tokenizer, folder, self.recipe.model)
+        size = base_model.save(self.average, self.tokenizer, folder, self.recipe.model, self.recipe.data.max_duration_s)
         checkpoints.sync(folder)
         final: dict[str, Any] = self._validate() if self.valid else {}
         parameters = sum(p.numel() for p in self.model.parameters())

@@ -95,11 +95,19 @@ def build(
 
 
 def save(
-    model: "WhisperForConditionalGeneration", tokenizer: "WhisperTokenizer", folder: Path, options: ModelOptions
+    model: "WhisperForConditionalGeneration",
+    tokenizer: "WhisperTokenizer",
+    folder: Path,
+    options: ModelOptions,
+    longest_s: float = 0.0,
 ) -> int:
-    """A plain transformers folder, weights as float16. Returns its bytes."""
+    """A plain transformers folder, weights as float16. Returns its bytes.
+
+    longest_s: the longest clips it was taught on, kept in its config (`Card.longest_s`); 0: not known."""
     half = copy.deepcopy(model).half()
     half.config.dropout = 0.0
+    if longest_s:
+        half.config.longest_s = longest_s
     half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _forget_loading(folder / "tokenizer_config.json")

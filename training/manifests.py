@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.data.manifest import Record, read_manifest, require_languages
+from training.data.manifest import Record, read_manifest, require_languages, set_name
 from training.recipe import DataOptions
 from zoo.errors import DataError
 
 
 def load_manifests(paths: Sequence[str], options: DataOptions) -> tuple[list[Record], list[str]]:
-    """Records of all manifests in the recipe's languages, and each one's source (the manifest's name without ending).
+    """Records of all manifests in the recipe's languages, and each one's source (`set_name` of its manifest).
 
     Raises DataError where nothing is named, a manifest is faulty, or a wanted language has no clip.
     """
@@ -22,6 +22,6 @@ def load_manifests(paths: Sequence[str], options: DataOptions) -> tuple[list[Rec
         if options.languages:
             found = [record for record in found if record.lang in options.languages]
         records += found
-        sources += [Path(path).stem] * len(found)
+        sources += [set_name(path)] * len(found)
     require_languages(records, options.languages, ", ".join(map(str, paths)))
     return records, sources

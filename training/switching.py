@@ -7,7 +7,7 @@ were chosen. Clips of a test set are refused.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,7 @@ def _offline(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[S
     """The largest F1 within half a second; among equals the larger cost. `shown` lets few clips in one language pass."""
     assert router.classifier is not None, "router.load gives one"
     languages = router.classifier.languages
-    heard = _heard_whole(router, clips)
+    heard = _heard(router, clips)
     spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}
     rate = router.base.frame_rate
     best: tuple[float, float, Smoothing] | None = None
@@ -107,7 +107,9 @@ def _offline(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[S
     assert best is not None
     options = best[2]
     total = _offline_tally(clips, heard, spoken, languages, rate, options)
-    gains = {i: smooth(rows, rate, options).gain for i, rows in heard.items()}
+    gains = {
+        i: max((smooth(rows, rate, options).gain for _, rows in pieces), default=0.0) for i, pieces in heard.items()
+    }
     alone = [gains[i] for i in heard if i not in set(switched)]
     if alone:
         options = replace(options, shown=round(float(np.quantile(alone, 1 - SHOWN_WRONGLY)) + 1e-3, 3))
@@ -119,24 +121,35 @@ def _offline(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[S
 
 def _offline_tally(clips, heard, spoken, languages, rate: float, options: Smoothing) -> Tally:
     matchings = []
-    for i, rows in heard.items():
-        spans = smooth(rows, rate, options).spans
-        found = [Found(span.start / rate, languages[span.language]) for span in spans[1:]]
+    for i, pieces in heard.items():
+        spans = [(start_s, span) for start_s, rows in pieces for span in smooth(rows, rate, options).spans]
+        found = [
+            Found(start_s + two.start / rate, languages[two.language])
+            for (_, one), (start_s, two) in pairwise(spans)
+            if one.language != two.language
+        ]
         matchings.append(match(found, spoken[i], TOLERANCE_S))
     return tally(matchings, float(clips.lengths.sum()) / SAMPLE_RATE)
 
 
-def _heard_whole(router: "Router", clips: Clips) -> dict[int, np.ndarray]:
-    """Log-probabilities `[T, L]` of every clip's frames."""
+def _heard(router: "Router", clips: Clips) -> dict[int, list[tuple[float, np.ndarray]]]:
+    """Every clip as the router hears it: of each piece of it where it starts, in seconds, and log-probabilities `[T, L]`
+    of its frames. A clip of nothing but silence has none."""
+    from router.chunks import Recording
     from router.passes import Clock, listen
+    from router.vad import voice_activity
     from zoo.speech import Utterance
 
-    heard: dict[int, np.ndarray] = {}
-    utterances = {i: Utterance(clips.audio(i)) for i in range(len(clips))}
+    pieces = [
+        (i, chunk)
+        for i in range(len(clips))
+        for chunk in Recording([clips.audio(i)], router.longest_s, lambda: voice_activity(router.options.vad)).chunks()
+    ]
+    heard: dict[int, list[tuple[float, np.ndarray]]] = {}
     by_grid: dict[float, list[int]] = {}
-    for i, utterance in utterances.items():
-        if utterance.duration_s <= router.base.max_duration_s:
-            by_grid.setdefault(router.base.grid_s(utterance), []).append(i)
+    utterances = [Utterance(chunk.audio) for _, chunk in pieces]
+    for k, utterance in enumerate(utterances):
+        by_grid.setdefault(router.base.grid_s(utterance), []).append(k)
     for members in by_grid.values():
         for start in range(0, len(members), router.options.batch_size):
             batch = members[start : start + router.options.batch_size]
@@ -145,13 +158,15 @@ def _heard_whole(router: "Router", clips: Clips) -> dict[int, np.ndarray]:
                 router.bank,
                 router.classifier,
                 [],
-                [utterances[i] for i in batch],
+                [utterances[k] for k in batch],
                 Clock(router.base.device),
             )
             if found.frames is None:
                 raise DataError("The classifier has no frames", remedy="boli train classifier")
-            heard.update((i, row.float().cpu().numpy()) for i, row in zip(batch, found.frames, strict=True))
-    return dict(sorted(heard.items()))
+            for k, row in zip(batch, found.frames, strict=True):
+                i, chunk = pieces[k]
+                heard.setdefault(i, []).append((chunk.start_s, row.float().cpu().numpy()))
+    return {i: sorted(heard.get(i, []), key=lambda piece: piece[0]) for i in range(len(clips))}
 
 
 def _context(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[float, dict[str, float] | None]:

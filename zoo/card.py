@@ -32,6 +32,9 @@ class Card:
     """`30s` (Whisper's own padding) or `dynamic` (padded to the next point of the grid)."""
     grid_s: float = 1.0
     """Step of the grid of context `dynamic`, in seconds."""
+    longest_s: float = 0.0
+    """Longest clips it was taught on, in seconds: the router cuts recordings into pieces no longer. Its encoder may take
+    more, but hears no better than it was taught. 0: as much as the encoder takes."""
     targets: tuple[str, ...] = ()
     """Kinds of module LoRA attaches to by default."""
     files: dict[str, str] = field(default_factory=dict)

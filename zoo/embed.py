@@ -45,6 +45,7 @@ def embed(folder: Path, notes: str, models: Path = ROOT / "models", cards: Path 
         "frame_rate": shape.frame_rate,
         "n_layers": shape.n_layers,
         "tap": shape.n_layers,
+        "longest_s": shape.longest_s,
         "files": {path.name: sha256(path) for path in files},
         "notes": notes or card["notes"],
         "size_bytes": sum(path.stat().st_size for path in files),

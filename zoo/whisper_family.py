@@ -52,6 +52,7 @@ class WhisperFamily:
             n_layers=layers,
             tap=layers // 2,
             context="30s",
+            longest_s=float(config.get("longest_s", 0.0)),
             targets=("q_proj", "v_proj"),
         )
 

@@ -1,6 +1,8 @@
 """The whole way on the trained debug model: audio, classifier, mixture, decoder, transcript."""
 
 import threading
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +131,22 @@ def test_long_audio_is_cut_and_nothing_is_dropped(toy_router):
     assert transcript.segments[-1].end == pytest.approx(len(whole) / 16_000)
     for before, after in zip(transcript.segments, transcript.segments[1:], strict=False):
         assert before.end == pytest.approx(after.start)
+
+
+def test_a_base_hears_no_more_at_once_than_it_was_taught(toy_router):
+    """Its card says how long the longest clips were, its encoder takes more."""
+    parts = [u.audio for u, _, _ in clips(20, ("en",), seed=12)]
+    whole = np.concatenate(parts)
+    assert toy_router.longest_s == toy_router.base.max_duration_s == 30
+    passed = []
+    taught = copy(toy_router.base)
+    taught.card = replace(taught.card, longest_s=5.0)
+    taught.features = lambda us: passed.extend(u.duration_s for u in us) or type(taught).features(taught, us)
+    router = toy_router.sharing()
+    router.base = taught
+    transcript = router.transcribe(whole)
+    assert router.longest_s == 5 >= max(passed)
+    assert sum(passed) == pytest.approx(len(whole) / 16_000) == transcript.segments[-1].end
 
 
 def test_silence_is_an_empty_transcript(toy_router):

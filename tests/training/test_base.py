@@ -246,6 +246,7 @@ def test_a_run_that_goes_on_from_a_base(manifests, tmp_path, small):
     base = zoo.load(str(run / "model"), context="dynamic")
     assert (base.frame_rate, base.card.frame_rate, base.n_layers, base.max_duration_s) == (25.0, 25.0, 3, 30.0)
     assert base.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert base.card.longest_s == recipe(manifests, tmp_path).data.max_duration_s  # no longer clips were taught
     audio = np.random.default_rng(0).normal(size=24_000).astype(np.float32) * 0.1
     features = base.features([Utterance(audio)])
     assert features.values.shape[-1] == 100  # padded to two seconds, 20 ms each

@@ -122,7 +122,7 @@ def switched_clips(
     import tempfile
 
     from training.clips import describe_skipped, load_clips
-    from training.data.manifest import read_manifest
+    from training.data.manifest import read_manifest, set_name
     from training.evaluation.codeswitching_runs import kind_of
     from training.evaluation.codeswitching_sets import sets_of
     from training.recipe import DataOptions
@@ -135,8 +135,8 @@ def switched_clips(
     with tempfile.TemporaryDirectory() as scratch:
         made = sets_of(corpus, split, Path(scratch), clips_a_kind, 0) if corpus is not None else []
         paths = [*(manifests or ()), *made]
-        found = [(record, path.stem) for path in made for record in read_manifest(path)]
-        found += [(record, path.stem) for path in manifests or () for record in read_manifest(path, subset=subset)]
+        found = [(record, set_name(path)) for path in made for record in read_manifest(path)]
+        found += [(record, set_name(path)) for path in manifests or () for record in read_manifest(path, subset=subset)]
         if languages:
             wanted = set(languages.split(","))
             spoken = sorted({tag for record, _ in found for tag in record.languages})
@@ -148,7 +148,7 @@ def switched_clips(
             found = [found[k] for k in spread(limit, kinds)]
         records, sources = [record for record, _ in found], [name for _, name in found]
         clips = load_clips(records, DataOptions(max_duration_s=LONGEST_S), sources)
-        hashes = {path.parent.name if path.name == "manifest.jsonl" else path.name: sha256(path) for path in paths}
+        hashes = {set_name(path): sha256(path) for path in paths}
     if clips.skipped:
         typer.echo(describe_skipped(clips), err=True)
     return hashes, clips

@@ -163,6 +163,13 @@ def parse_lines(
             yield number, error
 
 
+def set_name(path: str | Path) -> str:
+    """What a manifest's clips are called together: its name without ending, or its folder's where it is `manifest.jsonl`
+    (as `boli data prepare` and `codeswitch` write it)."""
+    path = Path(path)
+    return path.parent.name if path.name == "manifest.jsonl" and path.parent.name else path.stem
+
+
 def write_manifest(path: str | Path, records: Iterable[Record]) -> Path:
     """Write atomically, clip paths relative to the manifest's folder. Raises DataError (disk full, duplicate ids)."""
     path = Path(path)
