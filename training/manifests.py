@@ -1,7 +1,6 @@
 """The clips that a recipe names."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from training.data.manifest import Record, read_manifest, require_languages, set_name
 from training.recipe import DataOptions
