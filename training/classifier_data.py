@@ -115,7 +115,7 @@ def encode_copies(
     for copy in range(int(copies.max())):
         chosen = np.flatnonzero(copies > copy)
         rng = np.random.default_rng([seed, copy, 7])
-        cut, offsets = _cropped(clips, chosen, options, rng)
+        cut, offsets = _cropped(clips, chosen, options, base.card.longest_s, rng)
         speed = rng.uniform(options.speed[0], options.speed[1], len(cut)).astype(np.float32)
         speed = np.where(cut.lengths / speed > base.max_duration_s * SAMPLE_RATE, 1.0, speed).astype(np.float32)
         made.append(_encode(base, feeder, cut, offsets, speed, options.classes, mixed_seed(seed, copy)))
@@ -124,13 +124,17 @@ def encode_copies(
 
 
 def _cropped(
-    clips: Clips, chosen: np.ndarray, options: HeadOptions, rng: np.random.Generator
+    clips: Clips, chosen: np.ndarray, options: HeadOptions, taught_s: float, rng: np.random.Generator
 ) -> tuple[Clips, np.ndarray]:
-    """A view of the chosen clips, some cut to a random part, and how many seconds were cut off in front of each."""
+    """A view of the chosen clips, some cut to a random part, and how many seconds were cut off in front of each.
+
+    taught_s: the base was taught on no longer clips, so none is left longer; 0: not known."""
     n, whole = len(chosen), clips.lengths[chosen]
-    shortest = np.minimum(whole, round(options.crop_shortest_s * SAMPLE_RATE))
-    wanted = (shortest + rng.random(n) * (whole - shortest)).astype(np.int64)
-    lengths = np.where(rng.random(n) < options.crop, wanted, whole)
+    most = np.minimum(whole, round(taught_s * SAMPLE_RATE)) if taught_s else whole
+    longest = np.minimum(most, round(options.crop_longest_s * SAMPLE_RATE)) if options.crop_longest_s else most
+    shortest = np.minimum(longest, round(options.crop_shortest_s * SAMPLE_RATE))
+    wanted = (shortest + rng.random(n) * (longest - shortest)).astype(np.int64)
+    lengths = np.where(rng.random(n) < options.crop, wanted, most)
     offsets = (rng.random(n) * (whole - lengths)).astype(np.int64)
     records = [clips.records[i] for i in chosen]
     return Clips(records, clips.samples, clips.starts[chosen] + offsets, lengths, []), offsets / SAMPLE_RATE

@@ -32,6 +32,10 @@ class HeadOptions:
     crop: float = 0.5
     """Share of the copies that are cut to a random part, so that short clips are known too."""
     crop_shortest_s: float = 0.5
+    crop_longest_s: float = 0.0
+    """Lengths of such a part; 0: up to the whole clip. A change of language is followed through a window of 1 to 3 s
+    (router/causal.py), so its frames are best learnt from parts that long. Clips longer than the base was taught on
+    (`Card.longest_s`) are always cut to that."""
     speed: list[float] = field(default_factory=lambda: [1.0, 1.0])
     """Speed of each copy, drawn evenly between these two: pitch, formants and tempo move together, so that one speaker
     is heard as several (Ko et al. 2015). Where a corpus has two speakers, what is learnt is otherwise their voices."""
@@ -66,6 +70,8 @@ class HeadOptions:
         )
         check(self.corpus_clips >= 0, "head.corpus_clips", self.corpus_clips, "0 or more")
         check(0 <= self.crop <= 1, "head.crop", self.crop, "0 to 1")
+        check(self.crop_longest_s == 0 or self.crop_longest_s >= self.crop_shortest_s > 0, "head.crop_longest_s",
+              self.crop_longest_s, f"at least head.crop_shortest_s={self.crop_shortest_s:g}, or 0")  # fmt: skip
         check(0 <= self.corpus_alpha <= 1, "head.corpus_alpha", self.corpus_alpha, "0 to 1")
 
     @property

@@ -153,6 +153,35 @@ def test_small_corpora_are_copied_more_often(toy_folder):
     assert features.durations_s.tolist() == [1.0, 1.5, 1.5, 1.5]
 
 
+def test_copies_are_cut_to_what_is_followed_and_to_what_the_base_was_taught(toy_folder):
+    """Parts of 1 to 2 s where the recipe says so, no clip longer than the card's longest, labels of the part's own time."""
+    from dataclasses import replace
+
+    import torch
+
+    from zoo.whisper_family import family
+
+    card = replace(family.card(toy_folder, "debug"), longest_s=4.0)
+    base = family.load(toy_folder, card, context="dynamic")
+    segments = (Segment(0.0, 3.0, "hi"), Segment(3.0, 6.0, "en"))
+    record = Record("x", Path("x.wav"), "", "hi", segments=segments)
+    noise = torch.randint(-9_000, 9_000, (96_000,), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    clips = Clips([record], noise, np.array([0]), np.array([96_000]), [])
+    options = HeadOptions(
+        languages=["en", "hi"], unknown=False, crop=0.5, crop_shortest_s=1.0, crop_longest_s=2.0, copies=20
+    )
+    features, _ = encode_copies(base, clips, np.array([20]), options, AugmentOptions(), seed=0)
+    cut = features.durations_s < 3.9
+    assert 3 < cut.sum() < 17
+    assert features.durations_s[~cut] == pytest.approx(4.0)
+    assert ((features.durations_s[cut] >= 1.0) & (features.durations_s[cut] <= 2.0)).all()
+    whole = [features.labels[s : s + n] for s, n in zip(features.starts, features.lengths, strict=True)]
+    assert all((np.diff(labels) <= 0).all() for labels in whole)  # hi, which is 1, then en
+    assert len({float(labels.float().mean()) for labels in whole}) > 5  # cut at different places
+    with pytest.raises(RecipeError, match=r"head.crop_longest_s.*at least head.crop_shortest_s=1"):
+        HeadOptions(crop_shortest_s=1.0, crop_longest_s=0.5)
+
+
 def test_opinions_are_pooled_by_hand():
     """Two classes and unknown; the base knows en, hi and es. Share a half: the geometric mean, scaled to one."""
     import torch
