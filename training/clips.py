@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 PCM = 32_767.0  # int16 value of full scale
+BLOCK_CLIPS = 1024  # joined at once while loading: small arrays, once freed, stay with the process; large ones do not
 MAX_NAMED = 5  # skipped clips named in a message
 
 
@@ -76,17 +77,43 @@ def load_clips(records: Sequence[Record], options: DataOptions, sources: Sequenc
     Raises DataError where nothing is left.
     """
     workers = options.workers or os.cpu_count() or 1
+    kept: list[Record] = []
+    named: list[str] = []
+    skipped: list[str] = []
+    lengths: list[int] = []
+    blocks: list[np.ndarray] = []
     with ThreadPoolExecutor(workers) as pool:
-        loaded = list(pool.map(lambda record: _load(record, options), records, chunksize=8))
-    kept = [(r, a) for r, a in zip(records, loaded, strict=True) if isinstance(a, np.ndarray)]
-    named = [s for s, a in zip(sources, loaded, strict=False) if isinstance(a, np.ndarray)]
-    skipped = [reason for reason in loaded if isinstance(reason, str)]
+        for first in range(0, len(records), BLOCK_CLIPS):
+            held: list[np.ndarray] = []
+            part = records[first : first + BLOCK_CLIPS]
+            for i, audio in enumerate(pool.map(lambda record: _load(record, options), part), start=first):
+                if isinstance(audio, str):
+                    skipped.append(audio)
+                    continue
+                kept.append(records[i])
+                named += [sources[i]] if sources else []
+                lengths.append(len(audio))
+                held.append(audio)
+            if held:
+                blocks.append(np.concatenate(held))
     if not kept:
         why = "; ".join(skipped[:MAX_NAMED]) or "the manifests are empty"
         raise DataError(f"None of the {len(records)} clips can be used: {why}", remedy="boli data describe MANIFEST")
-    lengths = np.array([len(audio) for _, audio in kept], dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return Clips([r for r, _ in kept], np.concatenate([a for _, a in kept]), starts, lengths, skipped, named)
+    samples = _joined(blocks)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    return Clips(kept, samples, starts, np.array(lengths, dtype=np.int64), skipped, named)
+
+
+def _joined(blocks: list[np.ndarray]) -> np.ndarray:
+    """All of `blocks` end to end; the list is emptied. Each is given back as soon as it is copied: a corpus of 60 hours is 7 GB once."""
+    samples = np.empty(sum(len(block) for block in blocks), dtype=np.int16)
+    at = 0
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        samples[at : at + len(block)] = block
+        at += len(block)
+    return samples
 
 
 def describe_skipped(clips: Clips) -> str:
