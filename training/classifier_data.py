@@ -108,18 +108,24 @@ def copies_of(groups: Sequence[str], options: HeadOptions) -> np.ndarray:
 def encode_copies(
     base: BaseModel, clips: Clips, copies: np.ndarray, options: HeadOptions, augment: AugmentOptions, seed: int
 ) -> tuple[TapFeatures, np.ndarray]:
-    """`copies[i]` versions of clip i, each at a speed and augmented by its own seed, some cut to a part; and which clip
-    each of them is of, int64 `[copies.sum()]`."""
-    feeder = Feeder(base, augment)
+    """`copies[i]` versions of clip i, each at a speed, most augmented by a seed of their own, some cut to a part; and which
+    clip each of them is of, int64 `[copies.sum()]`."""
+    feeders = Feeder(base, AugmentOptions()), Feeder(base, augment)
     made, which = [], []
     for copy in range(int(copies.max())):
-        chosen = np.flatnonzero(copies > copy)
         rng = np.random.default_rng([seed, copy, 7])
-        cut, offsets = _cropped(clips, chosen, options, base.card.longest_s, rng)
-        speed = rng.uniform(options.speed[0], options.speed[1], len(cut)).astype(np.float32)
-        speed = np.where(cut.lengths / speed > base.max_duration_s * SAMPLE_RATE, 1.0, speed).astype(np.float32)
-        made.append(_encode(base, feeder, cut, offsets, speed, options.classes, mixed_seed(seed, copy)))
-        which.append(chosen)
+        wanted = np.flatnonzero(copies > copy)
+        augmented = rng.random(len(wanted)) >= options.plain
+        for number, feeder in enumerate(feeders):
+            chosen = wanted[augmented == bool(number)]
+            if not len(chosen):
+                continue
+            cut, offsets = _cropped(clips, chosen, options, base.card.longest_s, rng)
+            speed = rng.uniform(options.speed[0], options.speed[1], len(cut)).astype(np.float32)
+            speed = np.where(cut.lengths / speed > base.max_duration_s * SAMPLE_RATE, 1.0, speed).astype(np.float32)
+            drawn = mixed_seed(seed, 2 * copy + number)
+            made.append(_encode(base, feeder, cut, offsets, speed, options.classes, drawn))
+            which.append(chosen)
     return TapFeatures.joined(made), np.concatenate(which)
 
 

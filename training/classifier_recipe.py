@@ -26,6 +26,9 @@ class HeadOptions:
     """Corpora left out of training and validation, so that their test clips show what holds across corpora."""
     copies: int = 3
     """Augmented versions of each training clip that are encoded and kept; 1 with no augmentation is the clip itself."""
+    plain: float = 0.0
+    """Share of the copies whose sound is left as it is but for their speed. Where a language's recordings are few, all
+    that `augment` does to them makes them less like those that are still to come (docs/log.md)."""
     corpus_clips: int = 0
     """A corpus that has fewer clips of a language gets more copies of each, up to so many clips (at most 24 copies): what
     is drawn again and again (`corpus_alpha`) is then augmented anew instead of learnt by heart."""
@@ -70,6 +73,7 @@ class HeadOptions:
         )
         check(self.corpus_clips >= 0, "head.corpus_clips", self.corpus_clips, "0 or more")
         check(0 <= self.crop <= 1, "head.crop", self.crop, "0 to 1")
+        check(0 <= self.plain <= 1, "head.plain", self.plain, "0 to 1")
         check(self.crop_longest_s == 0 or self.crop_longest_s >= self.crop_shortest_s > 0, "head.crop_longest_s",
               self.crop_longest_s, f"at least head.crop_shortest_s={self.crop_shortest_s:g}, or 0")  # fmt: skip
         check(0 <= self.corpus_alpha <= 1, "head.corpus_alpha", self.corpus_alpha, "0 to 1")

@@ -182,6 +182,34 @@ def test_copies_are_cut_to_what_is_followed_and_to_what_the_base_was_taught(toy_
         HeadOptions(crop_shortest_s=1.0, crop_longest_s=0.5)
 
 
+def test_a_share_of_the_copies_is_left_as_it_is(toy_folder):
+    """Noise at -20 dB changes every state of the augmented ones; the others are the clip itself."""
+    import torch
+
+    from training.classifier_data import encode_clips
+    from zoo.whisper_family import family
+
+    base = family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")
+    noise = torch.randint(-9_000, 9_000, (16_000,), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    clips = Clips([Record("x", Path("x.wav"), "", "hi")], noise, np.array([0]), np.array([16_000]), [])
+    loud = AugmentOptions(noise=1.0, noise_snr_db=[-20.0, -20.0])
+    own = encode_clips(base, clips, ("en", "hi"), AugmentOptions(), 0).states
+
+    def same(plain):
+        options = HeadOptions(languages=["en", "hi"], unknown=False, crop=0.0, plain=plain)
+        features, which = encode_copies(base, clips, np.array([16]), options, loud, seed=0)
+        assert which.tolist() == [0] * 16
+        return sum(
+            torch.equal(features.states[s : s + n], own) for s, n in zip(features.starts, features.lengths, strict=True)
+        )
+
+    assert same(0.0) == 0
+    assert same(1.0) == 16
+    assert 3 < same(0.5) < 13
+    with pytest.raises(RecipeError, match=r"head.plain is 2.*0 to 1"):
+        HeadOptions(plain=2.0)
+
+
 def test_opinions_are_pooled_by_hand():
     """Two classes and unknown; the base knows en, hi and es. Share a half: the geometric mean, scaled to one."""
     import torch
