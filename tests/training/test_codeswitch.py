@@ -101,6 +101,35 @@ def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_
             assert "not measured" not in line, line
 
 
+def test_parameters_are_chosen_on_what_the_router_hears(toy_folder, toy_store, tmp_path, monkeypatch):
+    """A clip longer than the base was taught on is heard in the pieces that `transcribe` would cut."""
+    from dataclasses import replace
+
+    import router
+    from training.clips import load_clips
+    from training.recipe import DataOptions
+    from training.switching import _heard
+
+    name_toy(toy_folder, monkeypatch)
+    loaded = router.load("toy", toy_store)
+    clips = load_clips(read_manifest(write_manifest(tmp_path, "dev", "dev", 41)), DataOptions())
+    whole = _heard(loaded, clips)
+    assert all([start for start, _ in pieces] == [0.0] for pieces in whole.values())
+    loaded.base.card = replace(loaded.base.card, longest_s=0.8)
+    cut = _heard(loaded, clips)
+    assert list(cut) == list(whole) == list(range(len(clips)))
+    long = [i for i in cut if clips.lengths[i] > 12_800]
+    assert len(long) > 5
+    assert all(len(cut[i]) > 1 for i in long)
+    for i, pieces in cut.items():
+        rate, frames = loaded.base.frame_rate, 0
+        for start, rows in pieces:
+            assert start == pytest.approx(frames / rate, abs=1.5 / rate * len(pieces))  # none left out, none twice
+            assert len(rows) <= 0.8 * rate + 1
+            frames += len(rows)
+        assert frames == pytest.approx(len(whole[i][0][1]), abs=len(pieces))
+
+
 def test_parameters_are_chosen_and_kept_with_the_classifier(toy_folder, toy_store, tmp_path, monkeypatch, capsys):
     name_toy(toy_folder, monkeypatch)
     monkeypatch.setattr("training.switching.COSTS", (0.3, 5.0))

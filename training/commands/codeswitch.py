@@ -148,7 +148,7 @@ def switched_clips(
             found = [found[k] for k in spread(limit, kinds)]
         records, sources = [record for record, _ in found], [name for _, name in found]
         clips = load_clips(records, DataOptions(max_duration_s=LONGEST_S), sources)
-        hashes = {set_name(path): sha256(path) for path in paths}
+        hashes = {path.parent.name if path.name == "manifest.jsonl" else path.name: sha256(path) for path in paths}
     if clips.skipped:
         typer.echo(describe_skipped(clips), err=True)
     return hashes, clips
