@@ -60,7 +60,7 @@ class StoredAdapter:
             raise AdapterError(
                 f"{self.name} is no longer in the store: {path} is missing",
                 valid="an adapter that is there",
-                remedy=f"boli adapters list --store {_quoted(self.folder.parents[DEPTH - 1])}",
+                remedy=f"boli adapters reindex --store {_quoted(self.folder.parents[DEPTH - 1])}",
             ) from None
         except UnicodeDecodeError as error:
             raise self._damaged(f"{RECORD} is no text: {error}") from None

@@ -120,6 +120,21 @@ def test_copied_in_by_hand_is_seen_after_reindex(store, lora, tmp_path):
     assert len(store.find(language="hi")) == 1
 
 
+def test_removed_by_hand_is_said_and_the_advice_mends_it(store, lora):
+    one = store.publish(KEY, lora())
+    two = store.publish(AdapterKey("toy", "te", 4), lora("other", 1))
+    mark = os.stat(store.folder / ".staging")
+    settled = mark.st_mtime_ns - 10_000_000_000
+    os.utime(store.folder / ".staging", ns=(settled, settled))
+    assert len(Store(store.folder).find()) == 2  # the index is settled
+    shutil.rmtree(two.folder.parent)
+    with pytest.raises(AdapterError, match="no longer in the store") as caught:
+        _ = [stored.record for stored in Store(store.folder).find()]
+    assert "boli adapters reindex --store" in caught.value.remedy
+    assert Store(store.folder).reindex() == 1
+    assert Store(store.folder).find() == [one]
+
+
 @pytest.mark.parametrize("garbage", [b"", b"{", b"\xff\xfe\x00", b"null", b'{"base": 1}'])
 def test_a_garbage_record_leaves_the_others_usable_and_the_advice_mends_it(store, lora, garbage):
     whole, broken = store.publish(KEY, lora()), store.publish(AdapterKey("toy", "te", 4), lora("b", 1))
