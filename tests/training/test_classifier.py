@@ -210,6 +210,21 @@ def test_a_share_of_the_copies_is_left_as_it_is(toy_folder):
         HeadOptions(plain=2.0)
 
 
+def test_the_most_cautious_share_within_one_standard_error_is_taken():
+    from router.pooling import Pooling
+    from training.own_detection import most_cautious
+
+    tried = [
+        (0.40, 0.02, Pooling(0.0, 0.1)),
+        (0.30, 0.02, Pooling(0.2, 0.1)),  # the best
+        (0.319, 0.05, Pooling(0.5, 0.1)),
+        (0.315, 0.05, Pooling(0.5, 0.01)),
+        (0.321, 0.05, Pooling(0.6, 0.1)),  # its own error does not count
+    ]
+    assert most_cautious(tried) == Pooling(0.5, 0.01)
+    assert most_cautious(tried[:1]) == Pooling(0.0, 0.1)
+
+
 def test_opinions_are_pooled_by_hand():
     """Two classes and unknown; the base knows en, hi and es. Share a half: the geometric mean, scaled to one."""
     import torch
