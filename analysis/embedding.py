@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoo.threads import thread_count
+
 FEWEST = 15  # UMAP's own default of neighbours: with fewer points its graph says nothing
 
 
@@ -59,7 +61,7 @@ def classical_scaling(distances: np.ndarray) -> np.ndarray:
 
 
 def _umap(values: np.ndarray, seed: int, metric: str) -> np.ndarray:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), thread_count():  # numba, which it runs on, sets OpenMP's threads for the process
         warnings.simplefilter("ignore")  # it warns of its own dependencies, and that a seed costs parallelism
         import umap
 
