@@ -94,7 +94,13 @@ def _curves(runs: Path | None, out: Path) -> tuple[tuple[Path, ...], str]:
             for i, name in enumerate(names):
                 points = [(p["step"], p[curve]) for p in histories[name] if p.get(curve) is not None]
                 style = lines[i // len(figures.COLOURS) % len(lines)]
-                ax.plot(*zip(*points, strict=True) if points else ((), ()), style, color=colours[name], label=name)
+                ax.plot(
+                    *zip(*points, strict=True) if points else ((), ()),
+                    style,
+                    color=colours[name],
+                    label=name,
+                    marker="o" if len(points) == 1 else None,
+                )
             ax.set_title(curve.replace("_", " "))
             ax.set_xlabel("step")
         made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.adapter_recipe import AdapterRecipe
 from training.clips import Clips, load_clips
+from training.data.manifest import set_name
 from training.evaluation.metrics import score
 from training.manifests import load_manifests
 from training.recipe import DataOptions
@@ -42,7 +43,7 @@ def score_manifest(base: BaseModel, path: str, options: DataOptions) -> Manifest
     languages = [record.lang for record in clips.records]
     ids = [record.id for record in clips.records]
     scored = score(references, texts, languages, ids=ids, decoding={"search": DECODING})
-    name = Path(path).stem
+    name = set_name(path)
     rows, scores, metrics = [], [], {}
     for normaliser, values in scored.by_normaliser.items():
         row: dict[str, Any] = {"test": name, "normaliser": normaliser, "clips": scored.utterances}

@@ -22,7 +22,7 @@ from training.classifier_data import TapFeatures, copies_of, encode_clips, encod
 from training.classifier_recipe import ClassifierRecipe
 from training.clips import Clips, describe_skipped, load_clips
 from training.data.buckets import BatchOptions, LengthBuckets
-from training.data.manifest import require_languages
+from training.data.manifest import require_languages, set_name
 from training.data.sampling import balanced
 from training.job import carry_out
 from training.manifests import load_manifests
@@ -77,7 +77,7 @@ class _Job:
         self.valid = valid
         self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0)
         self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
-        self.tests = {Path(path).stem: self._clips([path], False) for path in recipe.data.test}
+        self.tests = {set_name(path): self._clips([path], False) for path in recipe.data.test}
         self.test_features = {
             name: encode_clips(self.base, clips, self.classes, PLAIN, 0) for name, clips in self.tests.items()
         }
