@@ -60,6 +60,9 @@ class ClassifierConfig:
     pooling: dict[str, float] = field(default_factory=dict)
     """Fields of `pooling.Pooling`: how the base's own detection is weighed beside the head; empty: it is not asked."""
     provenance: dict[str, Any] = field(default_factory=dict)
+    rescoring: dict[str, Any] = field(default_factory=dict)
+    """What `boli train rescoring` chose: fields of `rescoring.Rescoring` under `options`, and `chosen_on`; empty: no clip
+    is heard twice."""
     switching: dict[str, Any] = field(default_factory=dict)
     """What `boli train switching` chose: `offline` (smoothing.Smoothing), `causal` (causal.Causal), `chosen_on`; empty:
     the defaults written there."""

@@ -4,13 +4,13 @@ The only place where the bank and the base meet.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 
-from adapters.bank import Bank
+from adapters.bank import Bank, BankFull
 from adapters.mixture import Mixture
 from router.classifier import UNKNOWN, Classifier
 from router.options import TranscribeOptions
@@ -92,6 +92,31 @@ class Listened:
             None if self.frames is None else [self.frames[i] for i in chosen],
             None if self.stretches is None else [self.stretches[i] for i in chosen],
         )
+
+
+def rows_of(batch: Sequence[Listened], rows: Sequence[int]) -> list[Listened]:
+    """Some rows of a batch, grid by grid. rows: positions in the whole batch, rising."""
+    chosen = []
+    first = 0
+    for one in batch:
+        own = [i - first for i in rows if first <= i < first + len(one)]
+        first += len(one)
+        if own:
+            chosen.append(one.rows(own))
+    return chosen
+
+
+def fitting(rows: Sequence, work: Callable[[Sequence], list]) -> list:
+    """`work` of all rows; where the bank has no room for their adapters at once, of halves."""
+    if not rows:
+        return []
+    try:
+        return work(rows)
+    except BankFull:
+        if len(rows) == 1:
+            raise
+        half = len(rows) // 2
+        return fitting(rows[:half], work) + fitting(rows[half:], work)
 
 
 @torch.inference_mode()

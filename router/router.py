@@ -21,6 +21,7 @@ from router.classifier import Classifier
 from router.fleet import choose
 from router.options import TranscribeOptions, transcribe_options
 from router.passes import Clock
+from router.rescoring import Rescoring
 from router.smoothing import Smoothing, parameters
 from router.switching import run
 from router.transcript import Transcript
@@ -80,6 +81,9 @@ class Router:
         self.classifier = classifier
         config = getattr(classifier, "config", None)
         chosen = config.switching if config else {}
+        self.rescoring = parameters(
+            Rescoring, config.rescoring.get("options", {}) if config else {}, "boli train rescoring"
+        )
         self.smoothing = parameters(Smoothing, chosen.get("offline", {}))
         self.causal = parameters(Causal, chosen.get("causal", {}))
 
@@ -247,6 +251,7 @@ class Router:
                 clock,
                 previous,
                 self.smoothing,
+                self.rescoring,
             )
             passed = [
                 list(self._to_the_end(utterances[j], parts, options, clock, previous))
@@ -280,7 +285,7 @@ class Router:
             )
             (more,) = run(
                 self.base, self.bank, self.classifier, self.adapters, self.lowest_layers, [rest], options, clock,
-                previous, self.smoothing,
+                previous, self.smoothing, self.rescoring,
             )  # fmt: skip
             waiting.extendleft(
                 replace(

@@ -61,14 +61,14 @@ class Path:
     gain: float
 
 
-def parameters(kind: type, data: Mapping[str, Any]):
-    """A dataclass of parameters from a config. Raises ModelError for an unknown key."""
+def parameters(kind: type, data: Mapping[str, Any], remedy: str = "boli train switching"):
+    """A dataclass of parameters from a config. Raises ModelError for an unknown key; remedy: what writes them anew."""
     known = {f.name for f in fields(kind)}
     if unknown := sorted(set(data) - known):
         raise ModelError(
-            f"A classifier's switching parameters hold unknown keys {unknown}",
+            f"A classifier's parameters of {kind.__name__.lower()} hold unknown keys {unknown}",
             valid=", ".join(sorted(known)),
-            remedy="boli train switching",
+            remedy=remedy,
         )
     return kind(**data)
 

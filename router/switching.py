@@ -5,20 +5,21 @@ as context, and decoded from its own frames under its own mixture. `frames`: one
 mixture changes from frame to frame at the sites that see frames; the words are given to the segments by their times.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
 import numpy as np
 import torch
 
-from adapters.bank import Bank, BankFull
+from adapters.bank import Bank
 from adapters.mixture import Mixture
 from router.assembling import Part
 from router.classifier import Classifier
 from router.options import TranscribeOptions
-from router.passes import Clock, Listened, Passed, listen, write
+from router.passes import Clock, Listened, Passed, fitting, listen, rows_of, write
 from router.policies import Decision, adapter_weights, decide, explained
+from router.rescoring import Rescoring, heard_again
 from router.seams import at_quietest, frame_samples, stretch
 from router.smoothing import Smoothing, Span, smooth
 from zoo.errors import RoutingError
@@ -50,6 +51,7 @@ def run(
     clock: Clock,
     previous: str = "",
     smoothing: Smoothing = Smoothing(),
+    rescoring: Rescoring = Rescoring(),
 ) -> list[list[Part]]:
     """What is said in chunks: of each the parts in order, times in seconds from the chunk's start.
 
@@ -75,6 +77,10 @@ def run(
     plain = [i for i, spans in enumerate(heard) if len(spans) < 2]
     switched = [i for i, spans in enumerate(heard) if len(spans) > 1]
     parts: list[list[Part]] = [[] for _ in utterances]
+    if used is not None and options.rescore:
+        batch = heard_again(
+            base, bank, adapters, lowest_layers, batch, plain, utterances, options, clock, rescoring, previous
+        )
 
     def alone(rows: Sequence[int]) -> list[Passed]:
         chosen = rows_of(batch, rows)
@@ -103,31 +109,6 @@ def run(
         end = min(spoken.end * per_frame, len(utterances[i].audio))
         parts[i].append(Part(spoken.start * per_frame / SAMPLE_RATE, end / SAMPLE_RATE, own))
     return parts
-
-
-def rows_of(batch: Sequence[Listened], rows: Sequence[int]) -> list[Listened]:
-    """Some rows of a batch, grid by grid. rows: positions in the whole batch, rising."""
-    chosen = []
-    first = 0
-    for one in batch:
-        own = [i - first for i in rows if first <= i < first + len(one)]
-        first += len(one)
-        if own:
-            chosen.append(one.rows(own))
-    return chosen
-
-
-def fitting(rows: Sequence, work: Callable[[Sequence], list]) -> list:
-    """`work` of all rows; where the bank has no room for their adapters at once, of halves."""
-    if not rows:
-        return []
-    try:
-        return work(rows)
-    except BankFull:
-        if len(rows) == 1:
-            raise
-        half = len(rows) // 2
-        return fitting(rows[:half], work) + fitting(rows[half:], work)
 
 
 def spoken_in(

@@ -7,7 +7,8 @@ set -eu
 text=$1 speech=$2 folder=${3:-.carry}
 packages="asterisk-core-sounds-en asterisk-core-sounds-it asterisk-core-sounds-fr asterisk-core-sounds-en-g722
   asterisk-core-sounds-it-g722 asterisk-core-sounds-fr-g722 asterisk-core-sounds-es-g722 asterisk-core-sounds-ru-g722
-  asterisk-prompt-it-menardi-wav asterisk-prompt-fr-armelle asterisk-prompt-es-co klettres-data ktuberling-data"
+  asterisk-prompt-it-menardi-wav asterisk-prompt-fr-armelle asterisk-prompt-es-co klettres-data ktuberling-data
+  tuxpaint-stamps-default"
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 # shellcheck disable=SC2086

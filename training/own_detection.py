@@ -1,8 +1,8 @@
 """How much the base's own language detection says beside a classifier's head, chosen on the validation set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from training.feeder import grid_step
 from zoo.errors import RecipeError
 from zoo.interface import Hidden
 from zoo.speech import SAMPLE_RATE, Utterance
+
+Choice = TypeVar("Choice")
 
 SHARES = tuple(i / 20 for i in range(20))
 FLOORS = (0.001, 0.003, 0.01, 0.03, 0.1)
@@ -48,14 +50,15 @@ def choose_pooling(base: Any, classifier: TapClassifier, clips: Clips, classes: 
         mean = float((shares * losses).sum())
         error = float((shares * (losses - mean)).square().sum().sqrt())
         tried.append((mean, error, Pooling(share, floor, divisor)))
-    return most_cautious(tried)
+    return most_cautious(tried, lambda pooling: pooling.share)
 
 
-def most_cautious(tried: Sequence[tuple[float, float, Pooling]]) -> Pooling:
-    """tried: (loss, its standard error, pooling). The largest share within one standard error of the least loss; of that
-    share the pooling with the least loss."""
+def most_cautious(tried: Sequence[tuple[float, float, Choice]], doubt: Callable[[Choice], float]) -> Choice:
+    """tried: (loss, its standard error, choice); doubt: how little a choice leaves to the head. Of those within one standard
+    error of the least loss the one with most doubt; among equals the one with the least loss."""
     best, error, _ = min(tried, key=lambda entry: entry[0])
-    return max((entry for entry in tried if entry[0] <= best + error), key=lambda entry: (entry[2].share, -entry[0]))[2]
+    near = (entry for entry in tried if entry[0] <= best + error)
+    return max(near, key=lambda entry: (doubt(entry[2]), -entry[0]))[2]
 
 
 def judge_served(base: Any, classifier: TapClassifier, clips: Clips, classes: Sequence[str]) -> Judged:

@@ -61,12 +61,7 @@ def choose(
 ) -> Chosen:
     """clips: a validation set, some in several languages, some in one (else how readily switching is on by itself stays
     as it is). Raises DataError where none switches, or one belongs to a test set."""
-    if held_out := [r.id for r, name in zip(clips.records, _sources(clips), strict=True) if _is_test(r.subset, name)]:
-        raise DataError(
-            f"{len(held_out)} clips belong to a test set, {held_out[0]} first",
-            valid="a validation set: what is chosen on a test set cannot be tested on it",
-            remedy="boli train switching --manifest SWITCH_DEV.jsonl",
-        )
+    refuse_test_clips(clips, "boli train switching --manifest SWITCH_DEV.jsonl")
     positions = range(len(clips))
     switched = [i for i in positions if spoken_switches(clips.records[i])]
     if not switched:
@@ -80,6 +75,16 @@ def choose(
     causal, measured["causal"] = _causal(router, clips, alarms, offline.floor, say)
     say(f"causal: {measured['causal']}")
     return Chosen(offline, causal, measured)
+
+
+def refuse_test_clips(clips: Clips, remedy: str) -> None:
+    """Raises DataError where a clip belongs to a test set: what is chosen on one cannot be tested on it."""
+    if held_out := [r.id for r, name in zip(clips.records, _sources(clips), strict=True) if _is_test(r.subset, name)]:
+        raise DataError(
+            f"{len(held_out)} clips belong to a test set, {held_out[0]} first",
+            valid="a validation set: what is chosen on a test set cannot be tested on it",
+            remedy=remedy,
+        )
 
 
 def _sources(clips: Clips) -> list[str]:

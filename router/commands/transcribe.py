@@ -69,6 +69,9 @@ def transcribe(
         bool, typer.Option("--carry-context", help="Give each chunk of a long recording the text before it.")
     ] = False,
     cut_loops: Annotated[bool, typer.Option(help="Keep a repetition that only the limit of tokens ended once.")] = True,
+    rescore: Annotated[
+        bool, typer.Option(help="Where the classifier is not sure, let each candidate language write the clip.")
+    ] = True,
     switching: Annotated[
         bool | None,
         typer.Option(
@@ -148,6 +151,7 @@ def transcribe(
         ensemble=ensemble,
         carry_context=carry_context,
         cut_loops=cut_loops,
+        rescore=rescore,
         switching=switching,
         strategy=strategy,
         switch_cost=switch_cost,

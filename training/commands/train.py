@@ -1,4 +1,4 @@
-"""`boli train adapter|classifier|base RECIPE [key=value ...]`, `boli train switching`."""
+"""`boli train adapter|classifier|base RECIPE [key=value ...]`, `boli train switching`, `boli train rescoring`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from training.commands.codeswitch import ClipsAKind, Corpus, OptionalManifests, switched_clips
-from training.commands.options import Batch, Context, Device, Model
+from training.commands.options import LONGEST_S, Batch, Context, Device, Manifests, Model, Rank, StoreFolder, Variant
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train adapters, classifiers and base models from recipes."
@@ -82,6 +82,45 @@ def switching(
     keep(classifier, chosen, manifests, clips)
     typer.echo(f"offline {chosen.offline}")
     typer.echo(f"causal {chosen.causal}")
+    typer.echo(str(classifier))
+
+
+@app.command()
+def rescoring(
+    classifier: Annotated[Path, typer.Option(help="Folder of the classifier whose config gets the parameters.")],
+    manifest: Manifests,
+    model: Model = "boli-embedded",
+    store: StoreFolder = None,
+    twice: Annotated[float, typer.Option(help="Share of the clips that may be heard twice.")] = 0.25,
+    limit: Annotated[int, typer.Option(help="At most so many clips of a language and corpus; 0: all.")] = 60,
+    device: Device = "cpu",
+    context: Context = None,
+    variant: Variant = None,
+    rank: Rank = None,
+    batch_size: Batch = 16,
+) -> None:
+    """How much it counts how surely each language's adapter writes a clip that the classifier is not sure of, chosen on
+    validation clips. Clips of a test set are refused."""
+    import router
+    from training.classifier_scores import drawn_as
+    from training.clips import load_clips
+    from training.data.manifest import read_manifest, set_name
+    from training.recipe import DataOptions
+    from training.rescoring import choose, keep
+    from training.validation import spread
+    from zoo.checksum import sha256
+
+    found = [(record, set_name(path)) for path in manifest for record in read_manifest(path)]
+    found = [found[i] for i in spread(limit, [f"{record.lang} {drawn_as(record)}" for record, _ in found])]
+    clips = load_clips([record for record, _ in found], DataOptions(max_duration_s=LONGEST_S), [s for _, s in found])
+    loaded = router.load(
+        model, store, classifier, device=device, context=context, variant=variant, rank=rank, batch_size=batch_size
+    )
+    options, measured = choose(loaded, clips, twice, lambda line: typer.echo(line, err=True))
+    manifests = {set_name(path): sha256(path) for path in manifest}
+    keep(classifier, options, measured, manifests, list(loaded.adapters.values()))
+    typer.echo(f"{options}")
+    typer.echo(f"{measured}")
     typer.echo(str(classifier))
 
 

@@ -65,6 +65,9 @@ ASTERISK = (
 )
 GAMES = ("klettres", "ktuberling")  # letters, syllables and words, read by volunteers in many languages
 GAME_SECONDS = 30.0  # of each language
+STAMPS = ("be", "bg", "ca", "da", "el", "es", "fr", "lt", "nl", "pt_BR", "ro", "ru")
+"""Languages in which Tux Paint's pictures are named by volunteers."""
+STAMP_SECONDS = 240.0  # of each language
 WORD_LISTS = {
     "en": "/usr/share/dict/american-english", "it": "/usr/share/dict/italian", "fr": "/usr/share/dict/french",
     "es": "/usr/share/dict/spanish", "de": "/usr/share/dict/ngerman",
@@ -158,6 +161,23 @@ def game(root: Path, name: str, rng: random.Random) -> Iterator[tuple[np.ndarray
             )
 
 
+def stamps(root: Path, rng: random.Random) -> Iterator[tuple[np.ndarray, dict]]:
+    """Names of Tux Paint's pictures, two to four in a row."""
+    for place in STAMPS:
+        paths = sorted((root / "usr/share/tuxpaint/stamps").rglob(f"*_desc_{place}.*"))
+        rng.shuffle(paths)
+        pieces = [piece for piece in (_sound(path) for path in paths[:300]) if 0.3 < len(piece) / SAMPLE_RATE < 6]
+        seconds, language = 0.0, place.split("_")[0]
+        while len(pieces) >= 2 and seconds < STAMP_SECONDS:
+            taken = [pieces.pop() for _ in range(min(len(pieces), rng.randint(2, 4)))]
+            samples, _ = join(taken, [rng.uniform(0.05, 0.4) for _ in taken[1:]])
+            if len(samples) > 9 * SAMPLE_RATE:
+                continue
+            seconds += len(samples) / SAMPLE_RATE
+            row = {"lang": language, "source": "tuxpaint", "speaker": f"tuxpaint:{language}", "text": ""}
+            yield samples, {**row, "kind": "human"}
+
+
 def _sound(path: Path) -> np.ndarray:
     try:
         samples = trim(decode(path))
@@ -219,6 +239,7 @@ def _collect(options: argparse.Namespace) -> None:
             for text, samples in festival_speaks(voice, wanted):
                 row = {"lang": voice.language, "source": "festival", "speaker": f"festival:{name}"}
                 yield samples, {**row, "text": text, "kind": "tts"}
+        yield from stamps(options.root, rng)
 
     folder = options.out / "speech"
     rows: list[dict] = []
