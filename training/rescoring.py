@@ -20,7 +20,6 @@ from router.rescoring import LEAST, Rescoring, writable, write_each
 from training.classifier_data import class_of
 from training.classifier_scores import temperature
 from training.clips import Clips
-from training.own_detection import most_cautious
 from training.switching import refuse_test_clips
 from zoo.errors import DataError
 from zoo.speech import SAMPLE_RATE, Utterance
@@ -63,8 +62,8 @@ def choose(
 def fit(heard: Heard, twice: float) -> tuple[Rescoring, dict[str, Any]]:
     """The surest classifier that is still doubted is the one under which `twice` of the clips are heard again; the other
     parameters make the truth most probable in those, each class counting the same. Of weights that the set cannot tell
-    apart (one standard error) the largest: a validation set's speakers are mostly known to the classifier, and it looks
-    better on them than on others."""
+    apart (within one standard error of the paired difference) the largest: a validation set's speakers are mostly known to
+    the classifier, and it looks better on them than on others. Evidence is at most softened, never sharpened."""
     top = heard.probabilities.max(axis=1)
     sure = max((bound for bound in SURE if np.mean(top <= bound) <= twice), default=SURE[0])
     doubted = np.flatnonzero(top <= sure)
@@ -74,16 +73,14 @@ def fit(heard: Heard, twice: float) -> tuple[Rescoring, dict[str, Any]]:
     counts = torch.bincount(truth, minlength=len(heard.classes)).clamp(min=1)
     weight = (1.0 / counts.float())[truth]
     shares = weight / weight.sum()
-    tried: list[tuple[float, float, Rescoring]] = []
+    tried: list[tuple[Rescoring, torch.Tensor]] = []
     for scale, unknown in product(WEIGHTS, UNKNOWNS if UNKNOWN in heard.classes else UNKNOWNS[:1]):
         options = Rescoring(scale, unknown, sure, max(2, len(heard.classes)))
         logits = _logits(heard, options)[torch.from_numpy(doubted)]
-        divisor = float(temperature(logits, truth))
+        divisor = max(1.0, temperature(logits, truth))
         losses = F.cross_entropy(logits / divisor, truth, reduction="none")
-        mean = float((shares * losses).sum())
-        error = float((shares * (losses - mean)).square().sum().sqrt())
-        tried.append((mean, error, replace(options, temperature=divisor)))
-    options = most_cautious(tried, lambda entry: entry.weight)
+        tried.append((replace(options, temperature=divisor), losses))
+    options = _largest(tried, shares)
     before = heard.probabilities.argmax(axis=1)
     after = before.copy()
     after[doubted] = _logits(heard, options).argmax(1).numpy()[doubted]
@@ -96,6 +93,18 @@ def fit(heard: Heard, twice: float) -> tuple[Rescoring, dict[str, Any]]:
         "balanced_after": _balanced(after, heard.truth),
     }
     return options, measured
+
+
+def _largest(tried: Sequence[tuple[Rescoring, torch.Tensor]], shares: torch.Tensor) -> Rescoring:
+    """The largest weight with which the loss is within one standard error of the least; of that weight the best.
+
+    tried: (options, loss of each clip); shares: of each clip in the mean."""
+    losses = torch.stack([each for _, each in tried])
+    means = losses @ shares
+    worse = losses - losses[means.argmin()]
+    errors = (shares * (worse - (worse @ shares)[:, None])).square().sum(1).sqrt()
+    near = [k for k in range(len(tried)) if float(worse[k] @ shares) <= float(errors[k])]
+    return tried[max(near, key=lambda k: (tried[k][0].weight, -float(means[k])))][0]
 
 
 def _logits(heard: Heard, options: Rescoring) -> torch.Tensor:

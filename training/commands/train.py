@@ -117,7 +117,7 @@ def rescoring(
         model, store, classifier, device=device, context=context, variant=variant, rank=rank, batch_size=batch_size
     )
     options, measured = choose(loaded, clips, twice, lambda line: typer.echo(line, err=True))
-    manifests = {set_name(path): sha256(path) for path in manifest}
+    manifests = {path.name: sha256(path) for path in manifest}
     keep(classifier, options, measured, manifests, list(loaded.adapters.values()))
     typer.echo(f"{options}")
     typer.echo(f"{measured}")
