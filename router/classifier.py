@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from router.heads import HEADS
+from router.heads import HEADS, centred
 from router.pooling import Pooling, pooled
 from zoo.errors import ModelError
 from zoo.interface import Hidden
@@ -60,6 +60,8 @@ class ClassifierConfig:
     pooling: dict[str, float] = field(default_factory=dict)
     """Fields of `pooling.Pooling`: how the base's own detection is weighed beside the head; empty: it is not asked."""
     provenance: dict[str, Any] = field(default_factory=dict)
+    centred: bool = False
+    """The head reads each clip's frames less their mean (`heads.centred`)."""
     rescoring: dict[str, Any] = field(default_factory=dict)
     """What `boli train rescoring` chose: fields of `rescoring.Rescoring` under `options`, and `chosen_on`; empty: no clip
     is heard twice."""
@@ -99,7 +101,10 @@ class TapClassifier:
                 f"The classifier reads the output of layer {self.config.tap}, it was given layer {hidden.layer}",
                 remedy=f"zoo.load(..., tap={self.config.tap}), or train one for this tap: boli train classifier",
             )
-        frames, utterance = self.head(hidden.values.float(), hidden.lengths)
+        values = hidden.values.float()
+        if self.config.centred:
+            values = centred(values, hidden.lengths)
+        frames, utterance = self.head(values, hidden.lengths)
         heard = (utterance / self.config.temperature).log_softmax(dim=-1)
         if self.pooling and self.base is not None and not frames_only:
             own = self.base.detect_language(self.base.encode(hidden))

@@ -16,6 +16,15 @@ def mean_pool(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return (x * mask).sum(dim=1) / lengths[:, None].clamp(min=1)
 
 
+def centred(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """`[B, T, d]` less each clip's mean over its real frames; 0 behind them.
+
+    What stays the same through a clip is its voice and its channel: without it a head hears sounds (as cepstral mean
+    subtraction: Atal, JASA 1974; Furui, IEEE ASSP 1981)."""
+    mask = frame_mask(lengths, x.shape[1])[:, :, None]
+    return (x - mean_pool(x, lengths)[:, None]) * mask
+
+
 class LinearHead(nn.Module):
     """Mean pool, then one linear map; the same map gives the frames."""
 

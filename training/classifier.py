@@ -75,11 +75,12 @@ class _Job:
         self.train_features, of = encode_copies(self.base, train, copies, recipe.head, recipe.augment, recipe.run.seed)
         self.clips, self.corpus = len(train), [corpus[i] for i in of]
         self.valid = valid
-        self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0)
+        self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0, recipe.head.centred)
         self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
         self.tests = {set_name(path): self._clips([path], False) for path in recipe.data.test}
         self.test_features = {
-            name: encode_clips(self.base, clips, self.classes, PLAIN, 0) for name, clips in self.tests.items()
+            name: encode_clips(self.base, clips, self.classes, PLAIN, 0, recipe.head.centred)
+            for name, clips in self.tests.items()
         }
         run.logger.info(
             "encoded to layer %d of %s in %.1f s", self.base.tap, self.base.card.name, time.monotonic() - start
@@ -200,6 +201,7 @@ class _Job:
         return ClassifierConfig(
             name, self.classes, recipe.base.publish_as or self.base.card.name, self.base.tap, self.base.hidden_size,
             recipe.head.width, base_sha256=getattr(self.base, "weights_sha256", ""), provenance=provenance,
+            centred=recipe.head.centred,
         )  # fmt: skip
 
     def _calibrated(self, classifier: TapClassifier) -> TapClassifier:

@@ -91,11 +91,16 @@ def usable(records: Sequence[Record], classes: Sequence[str]) -> list[int]:
 
 
 def encode_clips(
-    base: BaseModel, clips: Clips, classes: Sequence[str], augment: AugmentOptions, seed: int
+    base: BaseModel,
+    clips: Clips,
+    classes: Sequence[str],
+    augment: AugmentOptions,
+    seed: int,
+    centred: bool = False,
 ) -> TapFeatures:
-    """Encode all clips to the tap, in batches of equal grid."""
+    """Encode all clips to the tap, in batches of equal grid; centred: as `router.heads.centred`."""
     plain = np.ones(len(clips), dtype=np.float32)
-    return _encode(base, Feeder(base, augment), clips, np.zeros(len(clips)), plain, classes, seed)
+    return _encode(base, Feeder(base, augment), clips, np.zeros(len(clips)), plain, classes, seed, centred)
 
 
 def copies_of(groups: Sequence[str], options: HeadOptions) -> np.ndarray:
@@ -124,7 +129,7 @@ def encode_copies(
             speed = rng.uniform(options.speed[0], options.speed[1], len(cut)).astype(np.float32)
             speed = np.where(cut.lengths / speed > base.max_duration_s * SAMPLE_RATE, 1.0, speed).astype(np.float32)
             drawn = mixed_seed(seed, 2 * copy + number)
-            made.append(_encode(base, feeder, cut, offsets, speed, options.classes, drawn))
+            made.append(_encode(base, feeder, cut, offsets, speed, options.classes, drawn, options.centred))
             which.append(chosen)
     return TapFeatures.joined(made), np.concatenate(which)
 
@@ -155,6 +160,7 @@ def _encode(
     speed: np.ndarray,
     classes: Sequence[str],
     seed: int,
+    centred: bool,
 ) -> TapFeatures:
     """offsets_s, speed `[n]`: what was cut off in front of each clip, and how fast it is played."""
     shape = BatchOptions(batch_size=256, max_batch_s=BATCH_S, grid_s=feeder.grid_s, shuffle=False)
@@ -176,7 +182,8 @@ def _encode(
         hidden = base.encode(feeder.features(clips, planned, mixed_seed(seed, number)), until=base.tap)
         for row, i, frames in zip(hidden.values, members, hidden.lengths.tolist(), strict=True):
             starts[i], lengths[i], end = filled, frames, filled + frames
-            states[filled:end] = row[:frames]
+            own = row[:frames].float()
+            states[filled:end] = own - own.mean(dim=0) if centred else own
             rate = base.frame_rate / float(speed[i])
             labels[filled:end] = _frame_labels(clips.records[i], frames, float(offsets_s[i]), rate, classes)
             shares[i] = np.bincount(labels[filled:end], minlength=len(classes)) / frames

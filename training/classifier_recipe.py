@@ -53,6 +53,9 @@ class HeadOptions:
     own_detection: bool = False
     """Let the base's own language detection speak beside the head, weighed on the validation set (router/pooling.py): one
     decoder step more, and what is left of the encoder above the tap."""
+    centred: bool = True
+    """Take each clip's mean over time out of its frames before the head reads them, so that it hears less of the voice and
+    the channel: people it was not taught by are heard far better (docs/log.md)."""
     frame_weight: float = 0.5
     """Weight of the loss over frames beside that over utterances."""
 

@@ -1,6 +1,7 @@
 """`boli train classifier` on the trained toy base, whose languages hum differently."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +197,7 @@ def test_a_share_of_the_copies_is_left_as_it_is(toy_folder):
     own = encode_clips(base, clips, ("en", "hi"), AugmentOptions(), 0).states
 
     def same(plain):
-        options = HeadOptions(languages=["en", "hi"], unknown=False, crop=0.0, plain=plain)
+        options = HeadOptions(languages=["en", "hi"], unknown=False, crop=0.0, plain=plain, centred=False)
         features, which = encode_copies(base, clips, np.array([16]), options, loud, seed=0)
         assert which.tolist() == [0] * 16
         return sum(
@@ -208,6 +209,39 @@ def test_a_share_of_the_copies_is_left_as_it_is(toy_folder):
     assert 3 < same(0.5) < 13
     with pytest.raises(RecipeError, match=r"head.plain is 2.*0 to 1"):
         HeadOptions(plain=2.0)
+
+
+def test_a_centred_head_hears_nothing_that_stays_the_same_through_a_clip(toy_folder):
+    """What it is trained on and what it hears when serving are the same frames less their mean, alone or in a batch."""
+    import torch
+
+    from router.classifier import ClassifierConfig, TapClassifier
+    from training.classifier_data import encode_clips
+    from zoo.interface import Hidden
+    from zoo.whisper_family import family
+
+    base = family.load(toy_folder, family.card(toy_folder, "debug"), context="dynamic")
+    noise = torch.randint(-9_000, 9_000, (16_000,), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    clips = Clips([Record("x", Path("x.wav"), "", "hi")], noise, np.array([0]), np.array([16_000]), [])
+    raw, taught = (
+        encode_clips(base, clips, ("en", "hi"), AugmentOptions(), 0, c).states.float() for c in (False, True)
+    )
+    assert torch.allclose(taught, raw - raw.mean(0), atol=1e-2)
+    assert float(taught.mean(0).abs().max()) < 1e-3
+
+    torch.manual_seed(0)
+    config = ClassifierConfig("tdnn", ("en", "hi"), "debug", 1, base.hidden_size, centred=True)
+    classifier = TapClassifier.new(config)
+    values = torch.randn(2, 30, base.hidden_size)
+    lengths = torch.tensor([30, 17])
+    heard = classifier(Hidden(values, lengths, 1))
+    moved = classifier(Hidden(values + 5 * torch.randn(2, 1, base.hidden_size), lengths, 1))
+    alone = classifier(Hidden(values[1:, :17], lengths[1:], 1))
+    assert torch.allclose(moved.log_probabilities, heard.log_probabilities, atol=1e-4)
+    assert torch.allclose(alone.log_probabilities, heard.log_probabilities[1:], atol=1e-4)
+    assert torch.allclose(alone.frames[0], heard.frames[1, :17], atol=1e-4)
+    plain = TapClassifier(replace(config, centred=False), classifier.head)
+    assert not torch.allclose(plain(Hidden(values, lengths, 1)).log_probabilities, heard.log_probabilities, atol=1e-2)
 
 
 def test_the_most_cautious_share_within_one_standard_error_is_taken():
