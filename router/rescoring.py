@@ -89,14 +89,21 @@ def heard_again(
     clock: Clock,
     rescoring: Rescoring,
     previous: str = "",
+    known: Mapping[int, Mapping[str, float]] | None = None,
 ) -> list[Listened]:
     """`batch` with new probabilities where the candidates have written.
 
-    rows: positions in the whole batch that may be heard again, rising; the rest as for `switching.run`."""
+    rows: positions in the whole batch that may be heard again, rising; known: of some of them, how surely each language
+    writes, where that was asked before; the rest as for `switching.run`."""
     said = [row for one in batch for row in one.probabilities]
-    permitted = {i: _permitted(said[i], options) for i in rows}
-    pairs = [(i, tag) for i in rows for tag in candidates(permitted[i], writable(base, permitted[i]), rescoring)]
-    written: dict[int, dict[str, float]] = {}
+    permitted = {i: permitted_row(said[i], options) for i in rows}
+    written = {i: dict(sure) for i, sure in (known or {}).items() if i in permitted and rescoring.weight}
+    pairs = [
+        (i, tag)
+        for i in rows
+        if i not in written
+        for tag in candidates(permitted[i], writable(base, permitted[i]), rescoring)
+    ]
     found_sure = write_each(base, bank, adapters, lowest_layers, batch, pairs, utterances, options, clock, previous)
     for (i, tag), sure in zip(pairs, found_sure, strict=True):
         written.setdefault(i, {})[tag] = sure
@@ -125,17 +132,22 @@ def write_each(
 ) -> list[float]:
     """Of each (position in the whole batch, language) of `pairs`, positions rising, how surely the language writes it, in
     nats a token. Writing is greedy, whatever the options say: what is compared is not what is written."""
-    greedy = replace(options, beam_size=1, ctc_weight=0.0, timestamps="none", ensemble="weights", switching=False)
+    options = greedily(options)
 
     def work(tried: Sequence[tuple[int, str]]) -> list[float]:
         chosen = rows_of(batch, [i for i, _ in tried])
         decisions = [Decision(tag, {tag: 1.0}, "tried") for _, tag in tried]
         seconds = [base.grid_s(utterances[i]) for i, _ in tried]
-        passed = write(base, bank, adapters, lowest_layers, chosen, decisions, greedy, clock, seconds, previous)
+        passed = write(base, bank, adapters, lowest_layers, chosen, decisions, options, clock, seconds, previous)
         return [surety(p.hypothesis.token_log_probabilities) for p in passed]
 
     groups = (pairs[start : start + options.batch_size] for start in range(0, len(pairs), options.batch_size))
     return [sure for group in groups for sure in fitting(group, work)]
+
+
+def greedily(options: TranscribeOptions) -> TranscribeOptions:
+    """Under which options texts are written that are to be compared."""
+    return replace(options, beam_size=1, ctc_weight=0.0, timestamps="none", ensemble="weights", switching=False)
 
 
 def surety(token_log_probabilities: Sequence[float]) -> float:
@@ -143,7 +155,8 @@ def surety(token_log_probabilities: Sequence[float]) -> float:
     return sum(token_log_probabilities) / max(1, len(token_log_probabilities))
 
 
-def _permitted(row: Mapping[str, float], options: TranscribeOptions) -> dict[str, float]:
+def permitted_row(row: Mapping[str, float], options: TranscribeOptions) -> dict[str, float]:
+    """What of it may be spoken."""
     return {tag: p for tag, p in row.items() if options.languages is None or tag in options.languages}
 
 

@@ -19,7 +19,7 @@ from router.classifier import Classifier
 from router.options import TranscribeOptions
 from router.passes import Clock, Listened, Passed, fitting, listen, rows_of, write
 from router.policies import Decision, adapter_weights, decide, explained
-from router.rescoring import Rescoring, heard_again
+from router.rescoring import Rescoring, greedily, heard_again, permitted_row, surety, writable, write_each
 from router.seams import at_quietest, frame_samples, stretch
 from router.smoothing import Smoothing, Span, smooth
 from zoo.errors import RoutingError
@@ -58,6 +58,7 @@ def run(
     utterances: neighbours of equal grid are encoded together, all are decoded together; adapters: language -> adapter
     name; lowest_layers: adapter name -> first encoder layer that it changes; previous: text said before, for all of
     `utterances`. Batches of rows that need more adapters at once than the bank may hold are halved until they fit.
+    Where switching would be on by itself, a chunk is also written as a whole, where `smoothing` and `options` say so.
     """
     used = None if options.language is not None else classifier
     lowest = [lowest_layers[name] for name in adapters.values()]
@@ -69,17 +70,44 @@ def run(
             remedy="boli train classifier",
         )
     frames = [own for one in batch for own in one.frames or [None] * len(one)]
+    maybe = smoothing.maybe if used is not None and options.rescore and options.switching is None else None
+    believed = smoothing if maybe is None else replace(smoothing, shown=maybe)
     with clock.stage("switch"):
         heard = [
-            spoken_in(row, used, utterance, base, options, smoothing) if row is not None else []
+            spoken_in(row, used, utterance, base, options, believed) if row is not None else []
             for row, utterance in zip(frames, utterances, strict=True)
         ]
+
+    def segments(rows: Sequence[int], options: TranscribeOptions) -> list[tuple[int, Spoken, Passed]]:
+        wanted = [(i, spoken) for i in rows for spoken in heard[i]]
+        passed = write_segments(
+            base, bank, adapters, lowest_layers, utterances, wanted, options, clock, previous, smoothing.context_s
+        )
+        return [(*place, one) for place, one in zip(wanted, passed, strict=True)]
+
+    switched = [i for i, spans in enumerate(heard) if len(spans) > 1]
+    whole: dict[int, dict[str, float]] = {}
+    written: list[tuple[int, Spoken, Passed]] | None = None
+    if maybe is not None and switched:
+        plainly = greedily(options)
+        written = segments(switched, plainly)
+        said = [row for one in batch for row in one.probabilities]
+        pairs = [(i, tag) for i in switched for tag in writable(base, permitted_row(said[i], options))]
+        sure = write_each(base, bank, adapters, lowest_layers, batch, pairs, utterances, options, clock, previous)
+        for (i, tag), value in zip(pairs, sure, strict=True):
+            whole.setdefault(i, {})[tag] = value
+        for i, languages in whole.items():
+            tokens = [p for row, _, one in written if row == i for p in one.hypothesis.token_log_probabilities]
+            if max(languages.values()) - surety(tokens) > smoothing.margin:
+                heard[i] = []
+        if replace(options, switching=False) != plainly:
+            written = None
     plain = [i for i, spans in enumerate(heard) if len(spans) < 2]
     switched = [i for i, spans in enumerate(heard) if len(spans) > 1]
     parts: list[list[Part]] = [[] for _ in utterances]
     if used is not None and options.rescore:
         batch = heard_again(
-            base, bank, adapters, lowest_layers, batch, plain, utterances, options, clock, rescoring, previous
+            base, bank, adapters, lowest_layers, batch, plain, utterances, options, clock, rescoring, previous, whole
         )
 
     def alone(rows: Sequence[int]) -> list[Passed]:
@@ -97,12 +125,12 @@ def run(
                 previous,
             )  # fmt: skip
         return parts
-    wanted = [(i, spoken) for i in switched for spoken in heard[i]]
-    passed = write_segments(
-        base, bank, adapters, lowest_layers, utterances, wanted, options, clock, previous, smoothing.context_s
-    )
+    if written is None:
+        written = segments(switched, options)
     per_frame = frame_samples(base)
-    for (i, spoken), result in zip(wanted, passed, strict=True):
+    for i, spoken, result in written:
+        if not heard[i]:  # not borne out
+            continue
         heard_frames = frames[i]
         assert heard_frames is not None  # or nothing would have been found
         own = replace(result, frames=heard_frames[spoken.start : spoken.end])

@@ -147,7 +147,10 @@ class _Job:
         torch.manual_seed(mixed_seed(seed, options.heads.index(name)))
         classifier = TapClassifier.new(self._config(name)).to(data.states.device)
         head = classifier.head
-        _standardise(head, data)
+        deviation = _standardise(head, data)
+        for module in head.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = options.dropout
         optimizer = torch.optim.AdamW(head.parameters(), options.learning_rate, weight_decay=options.weight_decay)
         names = [self.classes[i] for i in data.classes]
         best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
@@ -163,6 +166,8 @@ class _Job:
                     group["lr"] = options.learning_rate * rate((epoch + number / len(batches)) / options.epochs, 0.05)
                 index = np.asarray(members)
                 states, lengths, labels, shares = data.batch(index)
+                if options.noise:
+                    states = states + options.noise * deviation * torch.randn_like(states)
                 frames, utterance = head(states, lengths)
                 loss = F.cross_entropy(utterance, shares)
                 loss = loss + options.frame_weight * F.cross_entropy(
@@ -256,8 +261,9 @@ class _Job:
 
 
 @torch.no_grad()
-def _standardise(head: torch.nn.Module, data: TapFeatures, frames: int = 100_000) -> None:
-    """Start the head's input norm so that each feature has mean 0 and deviation 1 over the training frames.
+def _standardise(head: torch.nn.Module, data: TapFeatures, frames: int = 100_000) -> float:
+    """Start the head's input norm so that each feature has mean 0 and deviation 1 over the training frames. Returns the
+    deviation of all states.
 
     Encoder states share a large constant part (its norm can be twenty times what varies between clips), which a
     LayerNorm across features leaves in; a head would spend its training on removing it.
@@ -268,3 +274,4 @@ def _standardise(head: torch.nn.Module, data: TapFeatures, frames: int = 100_000
     deviation = plain.std(0).clamp(min=1e-4)
     norm.weight.copy_(1 / deviation)
     norm.bias.copy_(-plain.mean(0) / deviation)
+    return float(sample.std())

@@ -53,6 +53,11 @@ class HeadOptions:
     own_detection: bool = False
     """Let the base's own language detection speak beside the head, weighed on the validation set (router/pooling.py): one
     decoder step more, and what is left of the encoder above the tap."""
+    dropout: float = 0.1
+    """Share of a head's hidden values that are left out in each update."""
+    noise: float = 0.0
+    """Gaussian noise on the states in each update, in their standard deviations. With more dropout it keeps a head from
+    learning its speakers (docs/log.md)."""
     centred: bool = True
     """Take each clip's mean over time out of its frames before the head reads them, so that it hears less of the voice and
     the channel: people it was not taught by are heard far better (docs/log.md)."""
@@ -79,6 +84,8 @@ class HeadOptions:
         check(0 <= self.plain <= 1, "head.plain", self.plain, "0 to 1")
         check(self.crop_longest_s == 0 or self.crop_longest_s >= self.crop_shortest_s > 0, "head.crop_longest_s",
               self.crop_longest_s, f"at least head.crop_shortest_s={self.crop_shortest_s:g}, or 0")  # fmt: skip
+        check(0 <= self.dropout < 1, "head.dropout", self.dropout, "0 to below 1")
+        check(self.noise >= 0, "head.noise", self.noise, "0 or more")
         check(0 <= self.corpus_alpha <= 1, "head.corpus_alpha", self.corpus_alpha, "0 to 1")
 
     @property

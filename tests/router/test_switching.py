@@ -72,6 +72,33 @@ def test_one_language_is_one_segment_and_as_without_switching(toy_router):
             assert (found.text, found.segments) == (plain.text, plain.segments)
 
 
+def test_where_nobody_says_so_writing_both_ways_decides(toy_router, mixed):
+    """Segments are kept where they are written more surely than the whole in any one language, by the margin."""
+    inputs = [audio for audio, _ in mixed] + [u.audio for u, _, _ in toy.clips(4, ("hi", "te"), seed=8)]
+    sure = list(toy_router.transcribe(inputs, switching=True))
+    never = list(toy_router.transcribe(inputs, switching=False))
+    assert sum(len(t.segments) > 1 for t in sure) >= 6
+
+    toy_router.smoothing = replace(toy_router.smoothing, maybe=0.0, margin=100.0)
+    assert [(t.text, t.segments) for t in toy_router.transcribe(inputs)] == [(t.text, t.segments) for t in sure]
+    toy_router.smoothing = replace(toy_router.smoothing, margin=-100.0)
+    assert [(t.text, t.segments) for t in toy_router.transcribe(inputs)] == [(t.text, t.segments) for t in never]
+    assert [t.text for t in toy_router.transcribe(inputs, switching=True)] == [t.text for t in sure], "told"
+
+    toy_router.smoothing = replace(toy_router.smoothing, margin=0.0)
+    found = list(toy_router.transcribe(inputs))
+    assert [len(t.segments) > 1 for t in found].count(True) >= 3
+    assert all(len(t.segments) == 1 for t in found[len(mixed) :])
+    again = list(toy_router.transcribe(inputs, beam_size=2))
+    assert [len(t.segments) for t in again] == [len(t.segments) for t in found], (
+        "the search changes texts, not the choice"
+    )
+    for audio, together in zip(inputs, found, strict=True):
+        assert len(toy_router.transcribe(audio).segments) == len(together.segments)
+    toy_router.smoothing = replace(toy_router.smoothing, margin=100.0, shown=1e9)
+    assert all(len(t.segments) == 1 for t in toy_router.transcribe(inputs, rescore=False)), "`shown` decides"
+
+
 def test_a_batch_of_switched_and_plain_clips_gives_what_each_gives_alone(toy_router, mixed):
     inputs = [audio for audio, _ in mixed[:4]] + [u.audio for u, _, _ in toy.clips(4, ("hi", "en"), seed=8)]
     inputs = [inputs[i] for i in (0, 4, 1, 5, 6, 2, 7, 3)]

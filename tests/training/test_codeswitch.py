@@ -147,6 +147,10 @@ def test_parameters_are_chosen_and_kept_with_the_classifier(toy_folder, toy_stor
     assert chosen["offline"]["cost"] == 0.3, "a cost of 5 finds nothing"
     assert chosen["causal"]["threshold"] < 3.0
     assert Smoothing(**chosen["offline"]).shown > 0
+    both = chosen["chosen_on"]["measured"]["offline"]["written_both_ways"]
+    assert chosen["offline"]["maybe"] is not None
+    assert both["shown_where_switched"] > 0.6
+    assert both["shown_where_not"] == 0.0
     assert Causal(**chosen["causal"]).window_s == 1.0
     assert list(chosen["chosen_on"]["manifests"]) == ["dev.jsonl"]
     assert chosen["chosen_on"]["measured"]["offline"]["f1"] > 0.6

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from training.clips import Clips
 from training.evaluation.codeswitching_measures import measure
 from training.evaluation.codeswitching_runs import (
+    BY_ITSELF,
     CodeSwitchReport,
     follow_all,
     one_by_one,
@@ -56,6 +57,8 @@ def evaluate_codeswitch(
         report.runs.append(whole(router, clips, scorable, "switched", first, switching=True, strategy="frames"))
     say("in one language, and told")
     report.runs.append(whole(router, clips, scorable, "unswitched", first, switching=False))
+    say("by itself")
+    report.runs.append(whole(router, clips, everything, BY_ITSELF, first, switching=None))
     report.runs.append(told(router, pieces))
     say("causally")
     follow_all(router, clips, report)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.evaluation.codeswitching_runs import (
+    BY_ITSELF,
     CodeSwitchReport,
     Run,
     causal_tally,
@@ -49,7 +50,7 @@ def measure(
         for kind in kinds:
             chosen = of(speech, members, kind)
             measured += _found(report, chosen, "kind_", {"speech": speech}, {"kind": kind})
-        measured += _shown(report, router, members, speech)
+        measured += _shown(report, members, speech)
     return measured + _words(report, router, scorable, of, speeches, bootstrap, seed)
 
 
@@ -127,25 +128,14 @@ def _left_out(transcript: "Transcript") -> float:
     return round(left + max(0.0, transcript.duration - at), 3)
 
 
-def _shown(report: CodeSwitchReport, router: "Router", members: list[int], speech: str) -> list[Measurement]:
-    """How often switching would be on by itself: in clips that switch, and in those that do not."""
-    from router.smoothing import smooth
-
-    run = report.runs[0]
-
-    def on(i: int) -> bool:
-        heard = run.transcripts[i].posteriors  # of the segments, end to end the whole clip
-        if not heard:
-            return False
-        frames = np.log(np.concatenate([p.probabilities for p in heard]) + 1e-12)
-        path = smooth(frames, heard[0].frame_rate, router.smoothing)
-        return len(path.spans) > 1 and path.gain >= router.smoothing.shown
-
+def _shown(report: CodeSwitchReport, members: list[int], speech: str) -> list[Measurement]:
+    """How often switching was on by itself: in clips that switch, and in those that do not."""
+    run = next(run for run in report.runs if run.system.name == BY_ITSELF)
     measured = []
     for name, positions in (("shown_where_switched", report.switched), ("shown_where_not", report.controls)):
         here = [i for i in positions if i in members]
         if here:
-            share = float(np.mean([on(i) for i in here]))
+            share = float(np.mean([len({s.language for s in run.transcripts[i].segments}) > 1 for i in here]))
             measured.append(Measurement(name, share, count=len(here), system="switched", speech=speech))
     return measured
 
@@ -214,7 +204,7 @@ def _againstone_by_one(
     alone = {run.system.conditions["policy"]: run for run in report.runs if run.system.name == "one-by-one"}
     measured = []
     for run in report.runs:
-        if not members or not bootstrap or run.system.name not in ("switched", "unswitched"):
+        if not members or not bootstrap or run.system.name not in ("switched", BY_ITSELF, "unswitched"):
             continue
         for name in ("indic", "raw"):
             before = scored.counts(alone[run.system.conditions["policy"]].system, name, members)

@@ -30,6 +30,7 @@ as controls (another speaker, or one voice spliced). Model `{model}`, classifier
 - *Causally* every decision rests on the sound before it alone: each {hop:g} s the last {window:g} s are heard anew. The
   delay runs from the new language's start to the decision, so look-ahead ({look:g} s) and hop are in it.
 - *One by one*: the same clips cut at the reference's switches, each piece alone, routed; *told*: each in its language.
+  *by-itself*: switching where the router finds it worth while, as it is when nobody says anything.
   *unswitched*: the whole clip in the one language that is heard in it as a whole.
 - *PIER*: wrong words among those outside the clip's main language. *Dropped at seams*: words next to a switch that were
   not written. *Doubled*: written on both sides of a seam, of all seams.
@@ -97,8 +98,8 @@ def markdown(columns: Sequence[str], rows: Rows) -> list[str]:
     return [line(columns), "|" + "---|" * len(columns), *(line(row) for row in rows)]
 
 
-def _values(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+def _values(values: dict[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
 
 
 def _image(page: Path, title: str, picture: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from training.data.files import written_whole
 from training.evaluation import report as tables_of
 from training.evaluation.codeswitching import CodeSwitchReport, worst
-from training.evaluation.codeswitching_runs import kind_of
+from training.evaluation.codeswitching_runs import BY_ITSELF, kind_of
 from training.evaluation.measurements import Measurement, write_scores
 from training.evaluation.report import percent
 from training.evaluation.switches import Matching, spoken_switches
@@ -114,7 +114,7 @@ def kind_rows(report: CodeSwitchReport) -> tuple[list[str], Rows]:
             and m.conditions.get("strategy", "segments") == "segments"
         ):  # fmt: skip
             found.setdefault(what(m), {})[m.system] = m
-    names = ["switched", "unswitched", "one-by-one", "one-by-one-told"]
+    names = ["switched", BY_ITSELF, "unswitched", "one-by-one", "one-by-one-told"]
     rows = [
         [*key, str(next(iter(own.values())).count), *(cell(own.get(name)) for name in names)]
         for key, own in sorted(found.items())

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from router.transcript import Transcript
 
 SEVERAL = "mul"  # ISO 639-2 for several languages: the normaliser of no single one
+BY_ITSELF = "by-itself"
+"""The system that nobody tells whether a clip switches."""
 SYNTHESISERS = ("espeak", "festival")
 THRESHOLDS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)  # of the chosen one: the curve of delay against false alarms
 
