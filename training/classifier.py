@@ -74,6 +74,8 @@ class _Job:
         copies = copies_of([f"{r.lang} {name}" for r, name in zip(train.records, corpus, strict=True)], recipe.head)
         self.train_features, of = encode_copies(self.base, train, copies, recipe.head, recipe.augment, recipe.run.seed)
         self.clips, self.corpus = len(train), [corpus[i] for i in of]
+        synthetic = set(recipe.head.synthetic_corpora)
+        self.recorded = np.array([not scores.corpora_of(train.records[i]) <= synthetic for i in of])
         self.valid = valid
         self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0, recipe.head.centred)
         self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
@@ -157,8 +159,7 @@ class _Job:
         buckets = LengthBuckets(data.durations_s.tolist(), BatchOptions(batch_size=options.batch_clips, seed=seed))
         for epoch in range(options.epochs):
             head.train()
-            indices = balanced(names, corpora=self.corpus, corpus_alpha=options.corpus_alpha, seed=seed, epoch=epoch)
-            buckets.set_epoch(epoch, indices=indices)
+            buckets.set_epoch(epoch, indices=self._drawn(names, epoch))
             total = 0.0
             batches = buckets.batches()
             for number, members in enumerate(batches):
@@ -194,6 +195,27 @@ class _Job:
                 raise Preempted(f"{stop.received} while training head {name}")
         head.load_state_dict(kept)
         return self._calibrated(classifier)
+
+    def _drawn(self, names: list[str], epoch: int) -> list[int]:
+        """The copies of one epoch: classes equally often, recordings as often in each. names: class of every copy."""
+        options, seed = self.recipe.head, self.recipe.run.seed
+        everything = np.arange(len(names))
+        parts = [(everything, len(names))]
+        if options.recorded_share:
+            recorded = round(options.recorded_share * len(names))
+            parts = [(everything[self.recorded], recorded), (everything[~self.recorded], len(names) - recorded)]
+        drawn: list[int] = []
+        for positions, size in parts:
+            own = [names[i] for i in positions]
+            if missing := sorted(set(names) - set(own)):
+                kind = "recordings" if positions is parts[0][0] else "synthesised clips"
+                raise DataError(f"There are no {kind} of {', '.join(missing)}", valid="head.recorded_share=0, or both")
+            corpora = [self.corpus[i] for i in positions]
+            chosen = balanced(
+                own, size=size, corpora=corpora, corpus_alpha=options.corpus_alpha, seed=seed, epoch=epoch
+            )
+            drawn += positions[chosen].tolist()
+        return drawn
 
     def _config(self, name: str) -> ClassifierConfig:
         recipe = self.recipe

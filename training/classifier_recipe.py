@@ -47,6 +47,12 @@ class HeadOptions:
     corpus_alpha: float = 0.3
     """A corpus of n clips comes, within its class, with a share proportional to n ** corpus_alpha: 1 as in the data,
     0 every corpus equally often. Few recordings of people are so not lost among much synthetic speech."""
+    synthetic_corpora: list[str] = field(default_factory=list)
+    """Corpora of synthesised speech; needed for `recorded_share`."""
+    recorded_share: float = 0.0
+    """Share of recordings (clips of no synthetic corpus) in every class, the same in all of them, so that being a recording
+    says nothing of the language; 0: as `corpus_alpha` gives. Where most of `unknown` is recorded and most of a language
+    synthesised, people are taken for unknown."""
     batch_clips: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -86,6 +92,9 @@ class HeadOptions:
               self.crop_longest_s, f"at least head.crop_shortest_s={self.crop_shortest_s:g}, or 0")  # fmt: skip
         check(0 <= self.dropout < 1, "head.dropout", self.dropout, "0 to below 1")
         check(self.noise >= 0, "head.noise", self.noise, "0 or more")
+        check(0 <= self.recorded_share < 1, "head.recorded_share", self.recorded_share, "0 to below 1")
+        check(not self.recorded_share or bool(self.synthetic_corpora), "head.synthetic_corpora", self.synthetic_corpora,
+              "the corpora that are synthesised, beside head.recorded_share")  # fmt: skip
         check(0 <= self.corpus_alpha <= 1, "head.corpus_alpha", self.corpus_alpha, "0 to 1")
 
     @property

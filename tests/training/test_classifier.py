@@ -244,6 +244,39 @@ def test_a_centred_head_hears_nothing_that_stays_the_same_through_a_clip(toy_fol
     assert not torch.allclose(plain(Hidden(values, lengths, 1)).log_probabilities, heard.log_probabilities, atol=1e-2)
 
 
+def test_being_a_recording_says_nothing_of_the_class():
+    """Most of the unknown is recorded and most of Hindi synthesised; drawn, both are recorded as often."""
+    from collections import Counter
+    from types import SimpleNamespace
+
+    from training.classifier import _Job
+
+    names = ["unknown"] * 100 + ["hi"] * 100
+    corpus = ["klettres"] * 90 + ["espeak"] * 10 + ["ohm_hi"] * 5 + ["espeak"] * 95
+
+    def drawn(share: float, recorded) -> Counter:
+        options = HeadOptions(recorded_share=share, synthetic_corpora=["espeak"])
+        job = SimpleNamespace(
+            recipe=SimpleNamespace(head=options, run=SimpleNamespace(seed=0)),
+            recorded=np.array(recorded),
+            corpus=corpus,
+        )
+        chosen = _Job._drawn(job, names, 0)  # type: ignore[arg-type]
+        return Counter((names[i], corpus[i]) for i in chosen)
+
+    recorded = [name != "espeak" for name in corpus]
+    alike = drawn(0.4, recorded)
+    assert alike == {
+        ("unknown", "klettres"): 40, ("unknown", "espeak"): 60, ("hi", "ohm_hi"): 40, ("hi", "espeak"): 60
+    }  # fmt: skip
+    before = drawn(0.0, recorded)
+    assert before["unknown", "klettres"] > before["hi", "ohm_hi"] + 20
+    with pytest.raises(DataError, match="no recordings of hi"):
+        drawn(0.4, [name == "klettres" for name in corpus])
+    with pytest.raises(RecipeError, match=r"head.synthetic_corpora"):
+        HeadOptions(recorded_share=0.4)
+
+
 def test_the_most_cautious_share_within_one_standard_error_is_taken():
     from router.pooling import Pooling
     from training.own_detection import most_cautious
