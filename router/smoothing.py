@@ -29,12 +29,10 @@ class Smoothing:
     shown: float = 1.0
     """Switching is on by itself where the stretches are at least this much more probable, in nat-seconds, than any one
     language throughout."""
-    maybe: float | None = None
-    """Where they are at least this much more probable, the recording is written both ways, in segments and in each language
-    as a whole, and switching is on by itself where that bears it out (`margin`); None: nobody writes to find out, and
-    `shown` decides."""
-    margin: float = 0.0
-    """The whole in its surest language may be this much surer than the segments, in nats a token (router/rescoring.py)."""
+    margin: float | None = None
+    """And where that is shown, the recording is written both ways, in segments and in each language as a whole: the whole in
+    its surest language may be this much surer than the segments, in nats a token (router/rescoring.py). None: nobody writes
+    to find out."""
     context_s: float = 0.0
     """Audio beyond its own that a segment is encoded with on each side; the decoder never sees its frames. Where it was
     measured it did harm (docs/log.md)."""
@@ -45,8 +43,6 @@ class Smoothing:
         for name in ("cost", "shortest_s", "shown", "context_s", "seam_s"):
             if not getattr(self, name) >= 0:
                 raise ModelError(f"switching {name} is {getattr(self, name)}", valid="0 or more")
-        if self.maybe is not None and not self.maybe >= 0:
-            raise ModelError(f"switching maybe is {self.maybe}", valid="0 or more, or none")
         if not self.floor < 0:
             raise ModelError(f"switching floor is {self.floor}", valid="below 0")
 

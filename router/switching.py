@@ -70,11 +70,10 @@ def run(
             remedy="boli train classifier",
         )
     frames = [own for one in batch for own in one.frames or [None] * len(one)]
-    maybe = smoothing.maybe if used is not None and options.rescore and options.switching is None else None
-    believed = smoothing if maybe is None else replace(smoothing, shown=maybe)
+    margin = smoothing.margin if used is not None and options.rescore and options.switching is None else None
     with clock.stage("switch"):
         heard = [
-            spoken_in(row, used, utterance, base, options, believed) if row is not None else []
+            spoken_in(row, used, utterance, base, options, smoothing) if row is not None else []
             for row, utterance in zip(frames, utterances, strict=True)
         ]
 
@@ -88,7 +87,7 @@ def run(
     switched = [i for i, spans in enumerate(heard) if len(spans) > 1]
     whole: dict[int, dict[str, float]] = {}
     written: list[tuple[int, Spoken, Passed]] | None = None
-    if maybe is not None and switched:
+    if margin is not None and switched:
         plainly = greedily(options)
         written = segments(switched, plainly)
         said = [row for one in batch for row in one.probabilities]
@@ -98,7 +97,7 @@ def run(
             whole.setdefault(i, {})[tag] = value
         for i, languages in whole.items():
             tokens = [p for row, _, one in written if row == i for p in one.hypothesis.token_log_probabilities]
-            if max(languages.values()) - surety(tokens) > smoothing.margin:
+            if max(languages.values()) - surety(tokens) > margin:
                 heard[i] = []
         if replace(options, switching=False) != plainly:
             written = None

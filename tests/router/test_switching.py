@@ -79,7 +79,7 @@ def test_where_nobody_says_so_writing_both_ways_decides(toy_router, mixed):
     never = list(toy_router.transcribe(inputs, switching=False))
     assert sum(len(t.segments) > 1 for t in sure) >= 6
 
-    toy_router.smoothing = replace(toy_router.smoothing, maybe=0.0, margin=100.0)
+    toy_router.smoothing = replace(toy_router.smoothing, shown=0.0, margin=100.0)
     assert [(t.text, t.segments) for t in toy_router.transcribe(inputs)] == [(t.text, t.segments) for t in sure]
     toy_router.smoothing = replace(toy_router.smoothing, margin=-100.0)
     assert [(t.text, t.segments) for t in toy_router.transcribe(inputs)] == [(t.text, t.segments) for t in never]

@@ -148,7 +148,7 @@ def test_parameters_are_chosen_and_kept_with_the_classifier(toy_folder, toy_stor
     assert chosen["causal"]["threshold"] < 3.0
     assert Smoothing(**chosen["offline"]).shown > 0
     both = chosen["chosen_on"]["measured"]["offline"]["written_both_ways"]
-    assert chosen["offline"]["maybe"] is not None
+    assert chosen["offline"]["margin"] is not None
     assert both["shown_where_switched"] > 0.6
     assert both["shown_where_not"] == 0.0
     assert Causal(**chosen["causal"]).window_s == 1.0
