@@ -37,8 +37,9 @@ class Int8Linear(nn.Module):
             rounded = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(rounded, None)
         self.bias = None if linear.bias is None else linear.bias.detach().float()
-        # Without VNNI the product adds pairs in 16 bits, which 8-bit inputs can overflow: 7 bits cannot.
-        self.levels = 127 if torch.cpu._is_vnni_supported() else 63
+        # Without VNNI the product adds pairs in 16 bits, which 8-bit inputs can overflow. 7 bits cannot, if they are 7 bits
+        # as the unsigned numbers that are multiplied: 1 to 127 about 64.
+        self.levels, self.zero = (127, 128) if torch.cpu._is_vnni_supported() else (63, 64)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -58,7 +59,7 @@ class Int8Linear(nn.Module):
         """x `[rows, in]` is brought to -1 ... 1 row by row, so that one constant step fits every row of it."""
         size = x.abs().amax(dim=-1, keepdim=True).clamp_(min=TINY)
         product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            x / size, 1 / self.levels, 128, self.packed
+            x / size, 1 / self.levels, self.zero, self.packed
         )
         if self.bias is None:
             return torch.mul(product, size, out=out)
