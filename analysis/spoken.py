@@ -5,10 +5,15 @@ without an aligner and without its errors; it is synthetic, and what is found on
 """
 
 import ctypes
+import os
+import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -197,15 +202,33 @@ def _timed(events, text: str, length: int, scale: float) -> tuple[tuple[Timed, .
 def speak_all(texts: Iterable[tuple[str, str]], *, voices: int = 1, seed: int = 0) -> list[Spoken]:
     """Each (text, language) in so many voices, none of which any training clip of boli has (`synthesis.VARIANTS`).
 
-    Sentences that espeak-ng says nothing for are left out. Texts and voices follow from the seed; samples and phones do
-    so in a fresh process only: espeak-ng carries some of its state from one sentence to the next. What was said once in
-    a process is therefore kept for it.
+    Sentences that espeak-ng says nothing for are left out. All follows from the texts and the seed: espeak-ng carries
+    some of its state from one sentence to the next, sometimes swallowing a word, so all of them are said by a fresh
+    process. Raises DataError where it cannot.
     """
     return list(_speak_all(tuple(texts), voices, seed))
 
 
 @lru_cache(maxsize=32)
 def _speak_all(texts: tuple[tuple[str, str], ...], voices: int, seed: int) -> tuple[Spoken, ...]:
+    speaker()  # says what is missing, if anything is
+    command = [sys.executable, "-c", "from analysis.spoken import _answer; _answer()"]
+    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run(command, input=pickle.dumps((texts, voices, seed)), capture_output=True, env=environment)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise DataError(said[-1].removeprefix("zoo.errors.DataError: "))
+    return pickle.loads(done.stdout)
+
+
+def _answer() -> None:
+    """What the fresh process does: a request from standard input, its answer to standard output."""
+    texts, voices, seed = pickle.load(sys.stdin.buffer)
+    pickle.dump(_speak_here(texts, voices, seed), sys.stdout.buffer)
+
+
+def _speak_here(texts: Iterable[tuple[str, str]], voices: int, seed: int) -> tuple[Spoken, ...]:
     espeak = speaker()
     spoken = []
     for number, (text, language) in enumerate(texts):

@@ -37,6 +37,9 @@ class Causal:
     """Frames younger than this are not read yet: the encoder has heard too little behind them."""
     threshold: float = 0.3
     """The lead that another language must have gathered, in nat-seconds."""
+    third: float = 0.0
+    """How much larger it must be for a language that was not spoken before, where two were: who mixes languages mostly mixes
+    two."""
     floor: float = -4.0
     """Log-probabilities below count as this: no single frame is that sure."""
     quiet_db: float = 35.0
@@ -46,6 +49,8 @@ class Causal:
         for name in ("window_s", "hop_s", "threshold", "quiet_db"):
             if not getattr(self, name) > 0:
                 raise ModelError(f"switching {name} is {getattr(self, name)}", valid="above 0")
+        if not self.third >= 0:
+            raise ModelError(f"switching third is {self.third}", valid="0 or more")
         if self.window_s < self.hop_s + self.look_ahead_s or self.look_ahead_s < 0:
             raise ModelError(
                 f"switching window_s is {self.window_s}, look_ahead_s {self.look_ahead_s}",
@@ -71,12 +76,13 @@ class Change:
 class Page:
     """The test itself: frames go in, in order; decisions come out.
 
-    languages: `L` tags; parameters: threshold and floor are read.
+    languages: `L` tags; options: threshold, third and floor are read.
     """
 
     def __init__(self, languages: Sequence[str], options: Causal):
         self.languages, self.options = tuple(languages), options
         self.present: int | None = None
+        self.spoken: set[int] = set()
         self.lead = np.zeros(len(self.languages))
         self.began = np.zeros(len(self.languages))
 
@@ -88,19 +94,25 @@ class Page:
             order = np.argsort(self.lead)
             if len(order) > 1 and self.lead[order[-1]] - self.lead[order[-2]] < self.options.threshold:
                 return None
-            self.present = int(order[-1])
-            self.lead[:] = 0.0
-            return self.present, 0.0
+            self._enter(int(order[-1]))
+            return int(order[-1]), 0.0
         fresh = self.lead <= 0
         self.began[fresh] = start_s
         self.lead = np.maximum(0.0, self.lead + evidence - evidence[self.present])
         self.lead[self.present] = 0.0
-        best = int(self.lead.argmax())
-        if self.lead[best] < self.options.threshold:
+        beyond = self.lead - self.options.threshold
+        if len(self.spoken) > 1:
+            beyond[[k for k in range(len(beyond)) if k not in self.spoken]] -= self.options.third
+        best = int(beyond.argmax())
+        if beyond[best] < 0:
             return None
-        self.present = best
-        self.lead[:] = 0.0
+        self._enter(best)
         return best, float(self.began[best])
+
+    def _enter(self, language: int) -> None:
+        self.present = language
+        self.spoken.add(language)
+        self.lead[:] = 0.0
 
 
 class Follower:

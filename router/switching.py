@@ -5,7 +5,7 @@ as context, and decoded from its own frames under its own mixture. `frames`: one
 mixture changes from frame to frame at the sites that see frames; the words are given to the segments by their times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
@@ -19,7 +19,18 @@ from router.classifier import Classifier
 from router.options import TranscribeOptions
 from router.passes import Clock, Listened, Passed, fitting, listen, rows_of, write
 from router.policies import Decision, adapter_weights, decide, explained
-from router.rescoring import Rescoring, greedily, heard_again, permitted_row, surety, writable, write_each
+from router.rescoring import (
+    LEAST,
+    Rescoring,
+    candidates,
+    greedily,
+    heard_again,
+    permitted_row,
+    rescored,
+    surety,
+    writable,
+    write_each,
+)
 from router.seams import at_quietest, frame_samples, stretch
 from router.smoothing import Smoothing, Span, smooth
 from zoo.errors import RoutingError
@@ -77,13 +88,17 @@ def run(
             for row, utterance in zip(frames, utterances, strict=True)
         ]
 
-    def segments(rows: Sequence[int], options: TranscribeOptions) -> list[tuple[int, Spoken, Passed]]:
-        wanted = [(i, spoken) for i in rows for spoken in heard[i]]
-        passed = write_segments(
+    def each(wanted: Sequence[tuple[int, Spoken]], options: TranscribeOptions) -> list[Passed]:
+        return write_segments(
             base, bank, adapters, lowest_layers, utterances, wanted, options, clock, previous, smoothing.context_s
         )
-        return [(*place, one) for place, one in zip(wanted, passed, strict=True)]
 
+    def segments(rows: Sequence[int], options: TranscribeOptions) -> list[tuple[int, Spoken, Passed]]:
+        wanted = [(i, spoken) for i in rows for spoken in heard[i]]
+        return [(*place, one) for place, one in zip(wanted, each(wanted, options), strict=True)]
+
+    if options.rescore:
+        heard = spoken_again(base, heard, options, rescoring, each)
     switched = [i for i, spans in enumerate(heard) if len(spans) > 1]
     whole: dict[int, dict[str, float]] = {}
     written: list[tuple[int, Spoken, Passed]] | None = None
@@ -171,6 +186,53 @@ def spoken_in(
     ]
     end = -(-len(utterance.audio) // frame_samples(base))  # an encoder may give a frame less than there is sound for
     return [*found[:-1], replace(found[-1], end=max(found[-1].end, end))]
+
+
+def spoken_again(
+    base,
+    heard: Sequence[list[Spoken]],
+    options: TranscribeOptions,
+    rescoring: Rescoring,
+    write_all: Callable[[Sequence[tuple[int, Spoken]], TranscribeOptions], list[Passed]],
+) -> list[list[Spoken]]:
+    """`heard`, the stretches of each chunk, after a second hearing: each candidate language of a doubted stretch writes it
+    (router/rescoring.py), and neighbours that are then of one language become one. A chunk of a single stretch is left as it
+    is: it is heard again as a whole.
+
+    write_all: what is said in each (position of the chunk, stretch) under the stretch's decision.
+    """
+    tried = [
+        (i, k, tag)
+        for i, spans in enumerate(heard)
+        for k, spoken in enumerate(spans)
+        if len(spans) > 1
+        for tag in candidates(spoken.probabilities, writable(base, spoken.probabilities), rescoring)
+    ]
+    wanted = [(i, replace(heard[i][k], decision=Decision(tag, {tag: 1.0}, "tried"))) for i, k, tag in tried]
+    written: dict[tuple[int, int], dict[str, float]] = {}
+    for (i, k, tag), passed in zip(tried, write_all(wanted, greedily(options)) if wanted else [], strict=True):
+        written.setdefault((i, k), {})[tag] = surety(passed.hypothesis.token_log_probabilities)
+    again = [list(spans) for spans in heard]
+    for (i, k), sure in written.items():
+        row = rescored(heard[i][k].probabilities, sure, rescoring)
+        again[i][k] = replace(heard[i][k], probabilities=row, decision=decide(row, options))
+    return [joined(spans, options) if spans != before else spans for spans, before in zip(again, heard, strict=True)]
+
+
+def joined(spans: Sequence[Spoken], options: TranscribeOptions) -> list[Spoken]:
+    """Neighbours of one language as one stretch, with the geometric mean of their probabilities by time."""
+    found = []
+    for _, group in groupby(spans, key=lambda spoken: spoken.decision.language):
+        same = list(group)
+        if len(same) > 1:
+            lengths = [spoken.end - spoken.start for spoken in same]
+            rows = np.log([[max(s.probabilities[tag], LEAST) for tag in same[0].probabilities] for s in same])
+            mean = np.average(rows, axis=0, weights=lengths)
+            shares = np.exp(mean - np.logaddexp.reduce(mean))
+            row = dict(sorted(zip(same[0].probabilities, shares.tolist(), strict=True), key=lambda item: -item[1]))
+            same = [Spoken(same[0].start, same[-1].end, row, decide(row, options))]
+        found += same
+    return found
 
 
 def permitted_frames(

@@ -7,9 +7,18 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: two threads each would wait for one another (docs/log.md)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Under `-n 2 --dist loadgroup` a file's tests share a worker, and so what they train; so do all that share a SLURM."""
+    for item in items:
+        group = "slurm" if item.path.parent.name == "slurm" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

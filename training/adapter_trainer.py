@@ -16,6 +16,7 @@ from training.adapter_data import Stream
 from training.adapter_recipe import AdapterRecipe
 from training.clips import Clips
 from training.clock_bar import ClockBar
+from training.precision import bf16_pays
 from training.run import Run
 from training.schedule import Progress, rate
 from training.signals import StopRequest
@@ -48,7 +49,7 @@ def arguments(recipe: AdapterRecipe, run: Run, device: str, steps: int, base: Ba
     fit = recipe.fit
     precision = fit.precision
     if precision == "auto":
-        precision = "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
+        precision = "bf16" if bf16_pays(device) else "fp32"
     if precision == "fp16" and not device.startswith("cuda"):
         raise RecipeError("fit.precision=fp16 needs a GPU", valid="auto, fp32, bf16")
     if fit.gradient_checkpointing:

@@ -24,6 +24,7 @@ from training.clips import describe_skipped, load_clips
 from training.job import carry_out
 from training.manifests import load_manifests
 from training.optimizer import BaseOptimizer
+from training.precision import bf16_pays
 from training.recipe import DataOptions, RunOptions, check, dump
 from training.run import Run
 from training.schedule import Progress
@@ -74,9 +75,7 @@ class _Job:
         self.cuda = self.device.startswith("cuda")
         torch.manual_seed(recipe.run.seed)
         learn = recipe.learn
-        self.bf16 = learn.precision == "bf16" or (
-            learn.precision == "auto" and self.cuda and torch.cuda.is_bf16_supported()
-        )
+        self.bf16 = learn.precision == "bf16" or (learn.precision == "auto" and bf16_pays(self.device))
         self._load_data()
         self._build()
         self.step = self.epoch = self.position = 0

@@ -44,6 +44,7 @@ CONTEXTS_S = (0.0, 0.1, 0.2)
 CONTEXT_CLIPS = 40  # whose segments are written with each context
 COSTS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
 SHORTEST_S = (0.2, 0.3, 0.45, 0.6)
+THIRDS = (0.0, 0.5, 1.0, 2.0)
 FLOORS = (-3.0, -6.0)
 WINDOWS_S = (1.0, 2.0)
 LOOK_AHEAD_S = (0.1, 0.2, 0.35, 0.5)
@@ -293,25 +294,33 @@ def _causal(
     median delay. Where no parameters keep the limit, those with the fewest false alarms per switch noticed."""
     spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}
     seconds = float(clips.lengths.sum()) / SAMPLE_RATE
-    keeping: list[tuple[tuple[float, float], Causal, Tally]] = []
-    failing: list[tuple[tuple[float, float], Causal, Tally]] = []
+    found: list[tuple[bool, tuple[float, float], Causal, Tally]] = []
     for window_s in WINDOWS_S:
         followed = Followed(router, clips)  # a fresh one for each window: what it keeps is large
-        for look_ahead_s, threshold in product(LOOK_AHEAD_S, THRESHOLDS):
-            options = replace(
-                router.causal, window_s=window_s, look_ahead_s=look_ahead_s, floor=floor, threshold=threshold
-            )
+
+        def tried(options: Causal, followed: Followed = followed) -> tuple[bool, tuple[float, float], Causal, Tally]:
             matchings = [
                 match_decisions(decided_switches(followed.changes(i, options)), spoken[i]) for i in range(len(clips))
             ]
             total = tally(matchings, seconds)
             rate, within = total.false_alarms_per_minute or 0.0, total.within(1.0) or 0.0
             if rate <= alarms:
-                keeping.append(((within, -(total.delay(50) or np.inf)), options, total))
-            else:
-                failing.append(((-rate / max(total.right, 1), within), options, total))
+                return True, (within, -(total.delay(50) or np.inf)), options, total
+            return False, (-rate / max(total.right, 1), within), options, total
+
+        options = replace(router.causal, window_s=window_s, floor=floor, third=0.0)
+        first = [
+            tried(replace(options, look_ahead_s=look_ahead_s, threshold=threshold))
+            for look_ahead_s, threshold in product(LOOK_AHEAD_S, THRESHOLDS)
+        ]
+        options = max(first, key=lambda entry: entry[:2])[2]
+        found += first
+        found += [
+            tried(replace(options, threshold=threshold, third=third))
+            for threshold, third in product(THRESHOLDS, THIRDS[1:])
+        ]
         say(f"window {window_s:g} s tried")
-    _, options, total = max(keeping or failing, key=lambda entry: entry[0])
+    _, _, options, total = max(found, key=lambda entry: entry[:2])
     measured = {
         "recall": total.recall,
         "precision": total.precision,

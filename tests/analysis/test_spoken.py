@@ -56,7 +56,15 @@ def test_the_same_seed_gives_the_same_speech(spoken):
 
     again = speak_all([("धोबिन जब सोकर उठती", "hi")], voices=2, seed=1)
     assert again[0].speaker == spoken[0].speaker
-    assert [p.label for p in again[0].phones] == [p.label for p in spoken[0].phones]
+    assert again[0].phones == spoken[0].phones
+    assert np.array_equal(again[0].audio, spoken[0].audio)
+
+
+def test_a_language_that_espeak_does_not_speak_is_an_error():
+    from analysis.spoken import speak_all
+
+    with pytest.raises(DataError, match=r"^espeak-ng has no voice 'tlh\+"):
+        speak_all([("nuqneH", "tlh")])
 
 
 def test_homophones_are_pronounced_alike_and_others_are_not():

@@ -38,6 +38,15 @@ def test_pages_test_by_hand():
     assert decisions(page, "cc", 0.1) == [(0, "c", 0.9)] or page.languages[page.present] == "c"
 
 
+def test_a_third_language_must_lead_by_more():
+    """Three frames pass 0.5, five 0.5 + 0.5; who was heard before needs three again."""
+    letters = "aaa" + "bbb" + "ccccc" + "aaa" + "ccc"
+    page = Page(("a", "b", "c"), Causal(threshold=0.5, third=0.5))
+    assert [(t, tag) for t, tag, _ in decisions(page, letters)] == [(2, "a"), (5, "b"), (10, "c"), (13, "a"), (16, "c")]
+    plain = decisions(Page(("a", "b", "c"), Causal(threshold=0.5)), letters)
+    assert [(t, tag) for t, tag, _ in plain][:3] == [(2, "a"), (5, "b"), (8, "c")]
+
+
 def test_doubt_that_does_not_add_up_is_no_change():
     page = Page(("a", "b", "c"), Causal(threshold=0.5))
     assert decisions(page, "aaa" + "ba" * 20) == [(2, "a", 0.0)]

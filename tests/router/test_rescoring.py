@@ -118,6 +118,49 @@ def test_who_is_told_or_sure_or_asked_not_to_is_heard_once(undecided, spoken):
     assert router.transcribe(clip).probabilities == thirds
 
 
+class Halves(Undecided):
+    """Frames that are sure of a change and of nothing else: the first half sounds like hi or te, the second like en or te,
+    a little."""
+
+    def __call__(self, hidden, frames_only=False):
+        found = super().__call__(hidden)
+        B, T, _ = hidden.values.shape
+        frames = torch.tensor([0.02, 0.68, 0.3]).repeat(B, T, 1)
+        for row, n in zip(frames, hidden.lengths.tolist(), strict=True):
+            row[n // 2 :] = torch.tensor([0.68, 0.02, 0.3])
+        return LanguageProbabilities(self.languages, found.log_probabilities, frames.log())
+
+
+def test_stretches_are_heard_again_each_for_itself(toy_folder, toy_store, monkeypatch):
+    """Two halves in te that sound like hi and en become one stretch, in te; in hi and en they stay."""
+    from router.smoothing import Smoothing
+
+    router = make(toy_folder, toy_store, monkeypatch).sharing(classifier=Halves())
+    router.smoothing = Smoothing(cost=0.1, shortest_s=0.1, seam_s=0.0)
+    rng = np.random.default_rng(4)
+
+    def joined(*languages: str) -> np.ndarray:
+        parts = [toy.clip(list(rng.integers(0, 8, 8)), language, rng)[0].audio for language in languages]
+        length = min(map(len, parts))
+        return np.concatenate([part[:length] for part in parts])
+
+    one, two = [joined("te", "te") for _ in range(6)], [joined("hi", "en") for _ in range(6)]
+    plain = list(router.transcribe(one + two, switching=True))
+    assert [[s.language for s in t.segments] for t in plain] == [["hi", "en"]] * 12, "no weight: as the frames say"
+    router.rescoring = Rescoring(weight=20.0, sure=1.0)
+    found = list(router.transcribe(one + two, switching=True))
+    assert sum("te" in [s.language for s in t.segments] for t in found[:6]) >= 4
+    assert any([s.language for s in t.segments] == ["te"] for t in found[:6]), "two stretches have become one"
+    assert sum([s.language for s in t.segments] == ["hi", "en"] for t in found[6:]) >= 4
+    for t in found:
+        assert t.segments[0].start == 0.0
+        assert t.segments[-1].end == pytest.approx(t.duration)
+        for segment in t.segments:
+            assert segment.weights == ({} if segment.language == "en" else {router.adapters[segment.language]: 1.0})
+    again = list(router.transcribe(one + two, switching=True, rescore=False))
+    assert [t.text for t in again] == [t.text for t in plain]
+
+
 def test_the_parameters_lie_in_the_classifiers_config(toy_folder, toy_store, tmp_path, monkeypatch):
     from dataclasses import replace
 

@@ -66,6 +66,23 @@ def test_a_step_of_muon_is_orthogonal_and_of_adamws_size(parts):
     assert model.hidden.weight.grad is None
 
 
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24)])
+def test_muon_in_fp32_moves_as_torchs_own_in_bf16(monkeypatch, shape):
+    """Where bf16 does not pay; the two may differ by what bf16 rounds away, a hundredth of a step."""
+    steps = {}
+    for pays in (True, False):
+        monkeypatch.setattr("training.optimizer.bf16_pays", lambda device, pays=pays: pays)
+        layer = nn.Linear(shape[1], shape[0], bias=False)
+        nn.init.constant_(layer.weight, 1.0)
+        optimizer = BaseOptimizer("muon", layer, nn.Linear(2, 2), decay=0.5, fused=False)
+        for seed in (0, 1):
+            layer.weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+            optimizer.step(0.01)
+        steps[pays] = 1.0 - layer.weight.detach()
+    assert torch.linalg.norm(steps[True] - steps[False]) < 0.02 * torch.linalg.norm(steps[True])
+    assert not torch.equal(steps[True], steps[False])
+
+
 def test_another_optimizers_moments_are_not_taken_over(parts):
     def stepped(kind):
         optimizer = BaseOptimizer(kind, *parts, decay=0.1, fused=False)
