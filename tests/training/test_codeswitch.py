@@ -50,7 +50,7 @@ def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_
     command += f" --json {out} --page {page} --tables {tmp_path / 'tables'} --worst 2"
     assert boli.main(command.split()) == 0
     printed = capsys.readouterr().out
-    for words in ("Causally", "Offline", "Words, in %", "speaker-change", "PIER"):
+    for words in ("Causally", "Told where", "after 0.25 s", "Offline", "Words, in %", "speaker-change", "PIER"):
         assert words in printed
     content = json.loads(out.read_text(encoding="utf-8"))
     found = content["measurements"]
@@ -77,6 +77,10 @@ def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_
     assert both[0]["key"] == both[1]["key"] != ""
     assert both[0]["value"] < one("wer", "unswitched")["value"]
     assert one("pier", strategy="segments")["count"] > 0
+    told = [one("language_told_where", "told where", seconds=seconds) for seconds in (0.25, 0.5)]
+    assert told[0]["count"] == 10, "of every switch after which the language lasts so long"
+    assert told[1]["count"] <= 10
+    assert told[1]["value"] > 0.7
     assert one("shown_where_switched")["value"] > 0.7
     assert one("shown_where_not")["value"] == 0.0
     assert {m["conditions"]["kind"] for m in found if m["measure"] == "kind_wer"} == {

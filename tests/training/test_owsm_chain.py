@@ -24,8 +24,8 @@ def chain(tmp_path_factory):
     patch.setenv("BOLI_HOME", str(root / "home"))
     patch.chdir(toy_owsm.ROOT)
     made = {
-        "hi": write_manifest(root / "hi.jsonl", ("hi",), 60, 1),
-        "te": write_manifest(root / "te.jsonl", ("te",), 60, 2),
+        "hi": write_manifest(root / "hi.jsonl", ("hi",), 240, 1),
+        "te": write_manifest(root / "te.jsonl", ("te",), 240, 2),
         "mixed": write_manifest(root / "mixed.jsonl", LANGUAGES, 160, 3),
         "held": write_manifest(root / "held.jsonl", LANGUAGES, 40, 4),
     }
@@ -34,7 +34,7 @@ def chain(tmp_path_factory):
     for language in ("hi", "te"):
         run(
             f"train adapter training/recipes/debug/adapter.yaml {common} data.train=[{made[language]}] data.valid=[] "
-            f"fit.steps=70 adapter.targets=[all] fit.learning_rate=1e-2 publish.store={root / 'store'}"
+            f"fit.steps=150 plan.batch_clips=16 adapter.targets=[all] publish.store={root / 'store'}"
         )
     run(
         f"train classifier training/recipes/debug/classifier.yaml {common} data.train=[{made['mixed']}] "
@@ -168,7 +168,7 @@ def test_its_adapters_are_analysed(chain, capsys):
 
 def test_its_layers_are_compared_with_whispers_by_depth(chain, toy_folder, toy_store, capsys):
     """Layer importance of both families by the same command, and whether their layers matter alike along the depth."""
-    root, made = chain
+    root, _ = chain
     run(f"zoo pull toy --from {toy_folder}")
     more = write_manifest(root / "more.jsonl", ("hi", "te"), 48, 5)  # enough that no adapter looks no better by chance
     common = f"analyze layers -m {more} --bootstrap 20 --scopes layer --no-cache"

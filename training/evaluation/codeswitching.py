@@ -20,6 +20,7 @@ from training.evaluation.codeswitching_runs import (
     whole,
 )
 from training.evaluation.switches import Matching, found_switches, match, spoken_switches
+from training.evaluation.told_where import told_where
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def evaluate_codeswitch(
     report.runs.append(told(router, pieces))
     say("causally")
     follow_all(router, clips, report)
+    report.measurements += told_where(router, clips, switched)
     report.measurements += measure(report, router, scorable, bootstrap=bootstrap, seed=seed)
     return report
 

@@ -54,6 +54,17 @@ def causal_rows(report: CodeSwitchReport) -> tuple[list[str], Rows]:
     return ["speech", "clips", "switches", *(title for title, _ in CAUSAL)], rows
 
 
+def told_rows(report: CodeSwitchReport) -> tuple[list[str], Rows]:
+    """The new language, heard by who is told where it begins."""
+    found = [m for m in report.measurements if m.measure == "language_told_where"]
+    seconds = sorted({m.conditions["seconds"] for m in found})
+    rows = []
+    for speech in sorted({m.speech for m in found}):
+        own = {m.conditions["seconds"]: m for m in found if m.speech == speech}
+        rows.append([speech or "-", *(f"{percent(own[s])} ({own[s].count})" if s in own else "-" for s in seconds)])
+    return ["speech", *(f"after {s:g} s" for s in seconds)], rows
+
+
 def offline_rows(report: CodeSwitchReport) -> tuple[list[str], Rows]:
     """Precision / recall / F1 within three tolerances, and the time written in its language."""
     found: dict[tuple, dict[tuple, Measurement]] = {}
@@ -142,6 +153,7 @@ def worst_rows(report: CodeSwitchReport, chosen: Sequence[tuple[int, Matching]])
 def sections(report: CodeSwitchReport, most: int) -> list[tuple[str, tuple[list[str], Rows]]]:
     return [
         ("Causally: delay from the new language's start to the decision, look-ahead and hop included", causal_rows(report)),
+        ("Told where the language changes: the new one heard right, in % (switches)", told_rows(report)),
         ("Offline: switches found, in %", offline_rows(report)),
         ("Words, in % (95 % interval)", word_rows(report)),
         ("Word error rate by kind of clip, in %", kind_rows(report)),
