@@ -171,6 +171,10 @@ def page(
     classifier_run: Annotated[
         list[Path] | None, typer.Option(help="Run of boli train classifier, for its tables. May be repeated.")
     ] = None,
+    tap_run: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run of boli train classifier on one of the layers that are compared. May be repeated."),
+    ] = None,
     model: Model = "boli-embedded",
     store: StoreFolder = None,
     limit: Limit = 80,
@@ -196,6 +200,7 @@ def page(
     spoken = sorted({stored.key.language for stored in adapters} | {"en"})
     others = [_fully_tuned(entry, {"context": loaded.base.context}, {"batch_size": batch_size}) for entry in full or ()]
     lines: list[str] = []
+    tests: list[pages.TestSet] = []
     for title, pattern, most in (
         ("Human speech, unseen speakers and texts", "human_{}_test.jsonl", 0),
         ("Human speech, speakers of the training set, unseen texts", "human_{}_known_speaker.jsonl", 0),
@@ -209,6 +214,7 @@ def page(
                 valid="a folder made by python -m training.data.embedded --out DIR",
             )
         test = pages.TestSet(title, _clips(manifests, None, None, most))
+        tests.append(test)
         found = pages.measure(loaded, adapters, test, others, ["hard", "soft"], bootstrap)
         lines += [
             f"### {title}",
@@ -223,6 +229,12 @@ def page(
         typer.echo(f"{title}: {len(test.clips)} clips")
     if classifier_run:
         lines += ["### The classifier beside the spectrum alone", "", *pages.classifier_table(classifier_run), ""]
+    if tap_run:
+
+        def load(classifier: Path):
+            return routers.load(model, store, classifier, batch_size=batch_size)
+
+        lines += ["### The tap", "", *pages.tap_table(tap_run, load, [tests[0], tests[-1]]), ""]
     with written_whole(document) as temporary:
         temporary.write_text(pages.replace_measured(text, lines[:-1], str(document)), encoding="utf-8")
     typer.echo(f"written: {document}")

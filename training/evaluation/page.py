@@ -5,13 +5,17 @@ where given, each adapter with the language told, the model's own detection, and
 """
 
 import csv
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.evaluation.adapters import evaluate_adapters
 from training.evaluation.measurements import Measurement
+from training.evaluation.metrics import align, summarise
+from training.evaluation.normalisers import normaliser
 from training.evaluation.routing import evaluate_routing, source_of
 from zoo.errors import DataError
 
@@ -91,12 +95,7 @@ def classifier_table(runs: Sequence[Path]) -> list[str]:
     """
     lines = ["| run | test set | slice | clips | head | accuracy | balanced |", "|---|---|---|---|---|---|---|"]
     for run in runs:
-        path = Path(run) / "results.csv"
-        if not path.is_file():
-            raise DataError(f"{run} holds no results.csv", valid="the folder of a finished boli train classifier")
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        for row in rows:
+        for row in _results(Path(run)):
             if row["slice"] in ("all", "within corpora", "across corpora") and row.get("balanced_accuracy"):
                 shares = [f"{100 * float(row[key]):.1f}" for key in ("accuracy", "balanced_accuracy")]
                 name = Path(run).name.split("_", 1)[-1]
@@ -106,6 +105,58 @@ def classifier_table(runs: Sequence[Path]) -> list[str]:
                     + " |"
                 )
     return lines
+
+
+def tap_table(runs: Sequence[Path], load: "Callable[[Path], Router]", tests: Sequence[TestSet]) -> list[str]:
+    """Markdown of `boli train classifier` runs on several layers: what each hears, what is written with it, how long it takes.
+
+    load: a router with the classifier in a folder; tests: clips that are routed (hard, nothing heard twice) with each.
+    Raises DataError where a run is not finished.
+    """
+    heads = [f"words wrong: {test.title[0].lower() + test.title[1:]}, %" for test in tests]
+    lines = [
+        "| tap | validation balanced, % | frames of validation right, % | test set balanced, head alone, % | with own detection, % | "
+        + " | ".join(heads)
+        + " | ms a clip to encode and hear |",
+        "|---" * (6 + len(tests)) + "|",
+    ]
+    found = []
+    for run in runs:
+        final = _final(Path(run))
+        router = load(Path(run) / "classifier")
+        shares = {row["head"]: float(row["balanced_accuracy"]) for row in _results(Path(run)) if row["slice"] == "all"}
+        name = next(head for head in shares if head != "spectrum")
+        measured = [final["valid_balanced_accuracy"], final["valid_frame_accuracy"], shares[name]]
+        measured.append(shares.get(f"{name} + own detection", math.nan))
+        cells = [f"{100 * share:.1f}" for share in measured]
+        spent = 0.0
+        for test in tests:
+            clips = test.clips
+            texts = []
+            for transcript in router.transcribe((clips.audio(i) for i in range(len(clips))), switching=False):
+                texts.append(transcript.text)
+                spent += sum(transcript.timings.get(stage, 0.0) for stage in ("features", "encode", "classify"))
+            told = [record.text for record in clips.records], [record.lang for record in clips.records]
+            wer = summarise(align(told[0], texts, told[1], normaliser(NORMALISER)), bootstrap=0).wer
+            cells.append(f"{100 * (wer.value or 0.0):.1f} ({wer.reference:,})")
+        cells.append(f"{1000 * spent / max(1, sum(len(test.clips) for test in tests)):.0f}")
+        found.append((router.base.tap, f"| {router.base.tap} | " + " | ".join(cells) + " |"))
+    return [*lines, *(line for _, line in sorted(found))]
+
+
+def _of_run(run: Path, name: str) -> str:
+    path = run / name
+    if not path.is_file():
+        raise DataError(f"{run} holds no {name}", valid="the folder of a finished boli train classifier")
+    return path.read_text(encoding="utf-8")
+
+
+def _results(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(_of_run(run, "results.csv").splitlines()))
+
+
+def _final(run: Path) -> dict[str, float]:
+    return json.loads(_of_run(run, "metrics.json"))["final"]
 
 
 def about(test: TestSet) -> str:

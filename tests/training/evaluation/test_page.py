@@ -10,7 +10,9 @@ from training.evaluation.page import (
     error_table,
     language_table,
     replace_measured,
+    tap_table,
 )
+from training.evaluation.page import TestSet as Reported
 from zoo.errors import DataError
 
 
@@ -56,6 +58,38 @@ def test_heads_beside_the_spectrum(tmp_path):
     assert classifier_table([run])[2:] == ["| across | lid_test | across corpora | 40 | linear | 50.0 | 40.0 |"]
     with pytest.raises(DataError, match=r"no results\.csv"):
         classifier_table([tmp_path])
+
+
+def test_layers_are_compared_by_what_is_heard_and_written(tmp_path, toy_folder, toy_store, monkeypatch):
+    from tests.toy_router import make
+    from tests.training.conftest import write_manifest
+    from training.clips import load_clips
+    from training.data.manifest import read_manifest
+    from training.recipe import DataOptions
+
+    run = tmp_path / "tap1"
+    run.mkdir()
+    (run / "results.csv").write_text(
+        "head,test,slice,clips,accuracy,balanced_accuracy\nlinear,t,all,9,0.5,0.4\nlinear,t,0 to 1 s,9,0.1,0.1\n"
+        "linear + own detection,t,all,9,0.6,0.45\nspectrum,t,all,9,0.2,0.2\n"
+    )
+    (run / "metrics.json").write_text('{"final": {"valid_balanced_accuracy": 0.7, "valid_frame_accuracy": 0.6}}')
+    clips = load_clips(read_manifest(write_manifest(tmp_path / "c.jsonl", ("hi", "te"), 6, 3)), DataOptions())
+    router = make(toy_folder, toy_store, monkeypatch)
+    asked = []
+    lines = tap_table([run], lambda folder: asked.append(folder) or router, [Reported("Toy speech", clips)])
+    assert asked == [run / "classifier"]
+    assert "| words wrong: toy speech, % | ms a clip" in lines[0]
+    tap, *shares, wrong, ms = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert (tap, shares) == ("1", ["70.0", "60.0", "40.0", "45.0"])
+    texts = [t.text for t in router.transcribe([clips.audio(i) for i in range(6)], switching=False)]
+    right = sum(text == record.text for text, record in zip(texts, clips.records, strict=True))
+    assert wrong.endswith("(6)")
+    assert float(wrong.split()[0]) == pytest.approx(100 * (6 - right) / 6, abs=0.1)
+    assert float(ms) > 0
+    (run / "metrics.json").unlink()
+    with pytest.raises(DataError, match=r"no metrics\.json"):
+        tap_table([run], lambda folder: router, [])
 
 
 def test_only_what_lies_between_the_marks_is_replaced():
