@@ -221,31 +221,17 @@ def _pieces(router: "Router", clips: Clips, i: int) -> "Iterator[Chunk]":
 def _heard(router: "Router", clips: Clips) -> dict[int, list[tuple[float, np.ndarray]]]:
     """Every clip as the router hears it: of each piece of it where it starts, in seconds, and log-probabilities `[T, L]`
     of its frames. A clip of nothing but silence has none."""
-    from router.passes import Clock, listen
+    from training.listening import listened
     from zoo.speech import Utterance
 
     pieces = [(i, chunk) for i in range(len(clips)) for chunk in _pieces(router, clips, i)]
     heard: dict[int, list[tuple[float, np.ndarray]]] = {}
-    by_grid: dict[float, list[int]] = {}
-    utterances = [Utterance(chunk.audio) for _, chunk in pieces]
-    for k, utterance in enumerate(utterances):
-        by_grid.setdefault(router.base.grid_s(utterance), []).append(k)
-    for members in by_grid.values():
-        for start in range(0, len(members), router.options.batch_size):
-            batch = members[start : start + router.options.batch_size]
-            found = listen(
-                router.base,
-                router.bank,
-                router.classifier,
-                [],
-                [utterances[k] for k in batch],
-                Clock(router.base.device),
-            )
-            if found.frames is None:
-                raise DataError("The classifier has no frames", remedy="boli train classifier")
-            for k, row in zip(batch, found.frames, strict=True):
-                i, chunk = pieces[k]
-                heard.setdefault(i, []).append((chunk.start_s, row.float().cpu().numpy()))
+    for (i, chunk), (_, frames) in zip(
+        pieces, listened(router, [Utterance(chunk.audio) for _, chunk in pieces]), strict=True
+    ):
+        if frames is None:
+            raise DataError("The classifier has no frames", remedy="boli train classifier")
+        heard.setdefault(i, []).append((chunk.start_s, frames.float().cpu().numpy()))
     return {i: sorted(heard.get(i, []), key=lambda piece: piece[0]) for i in range(len(clips))}
 
 

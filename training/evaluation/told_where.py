@@ -5,13 +5,13 @@ no change has to be noticed, and false alarms cannot happen.
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from training.clips import Clips
 from training.evaluation.codeswitching_runs import speech_kind
 from training.evaluation.measurements import Measurement
 from training.evaluation.switches import spoken_switches
+from training.listening import listened
 from zoo.speech import SAMPLE_RATE, Utterance
 
 if TYPE_CHECKING:
@@ -23,36 +23,25 @@ SECONDS = (0.25, 0.5, 1.0, 2.0)
 def told_where(router: "Router", clips: Clips, positions: Sequence[int]) -> list[Measurement]:
     """`language_told_where` for each kind of speech and each of SECONDS, over the switches of the clips at `positions` after
     which the new language lasts so long."""
-    from router.passes import Clock, listen
-
     assert router.classifier is not None, "router.load gives one"
     measured = []
     for seconds in SECONDS:
-        right: dict[str, list[bool]] = {}
-        cut = []
+        cut, wanted = [], []
         for i in positions:
             audio = clips.audio(i)
             for spoken in spoken_switches(clips.records[i]):
                 if spoken.until - spoken.high >= seconds:
                     start = round(spoken.high * SAMPLE_RATE)
-                    utterance = Utterance(audio[start : start + round(seconds * SAMPLE_RATE)])
-                    cut.append((utterance, spoken.language, speech_kind(clips.records[i])))
-        for _, same in groupby(cut, key=lambda entry: router.base.grid_s(entry[0])):
-            members = list(same)
-            for first in range(0, len(members), router.options.batch_size):
-                batch = members[first : first + router.options.batch_size]
-                heard = listen(
-                    router.base, router.bank, router.classifier, [], [utterance for utterance, *_ in batch],
-                    Clock(router.base.device),
-                )  # fmt: skip
-                for row, (_, language, speech) in zip(heard.probabilities, batch, strict=True):
-                    right.setdefault(speech, []).append(max(row, key=lambda tag: row[tag]) == language)
+                    cut.append(Utterance(audio[start : start + round(seconds * SAMPLE_RATE)]))
+                    wanted.append((speech_kind(clips.records[i]), spoken.language))
+        right: dict[str, list[bool]] = {}
+        for (row, _), (speech, language) in zip(listened(router, cut), wanted, strict=True):
+            right.setdefault(speech, []).append(max(row, key=lambda tag: row[tag]) == language)
         for speech, found in sorted(right.items()):
-            share, conditions = sum(found) / len(found), {"seconds": seconds}
             measured.append(
                 Measurement(
-                    "language_told_where", share, count=len(found), system="told where", speech=speech,
-                    conditions=conditions,
+                    "language_told_where", sum(found) / len(found), count=len(found), system="told where", speech=speech,
+                    conditions={"seconds": seconds},
                 )
             )  # fmt: skip
     return measured
