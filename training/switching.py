@@ -44,11 +44,11 @@ CONTEXTS_S = (0.0, 0.1, 0.2)
 CONTEXT_CLIPS = 40  # whose segments are written with each context
 COSTS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
 SHORTEST_S = (0.2, 0.3, 0.45, 0.6)
-THIRDS = (0.0, 0.5, 1.0, 2.0)
+THIRDS = (1.0, 2.0)
 FLOORS = (-3.0, -6.0)
 WINDOWS_S = (1.0, 2.0)
 LOOK_AHEAD_S = (0.1, 0.2, 0.35, 0.5)
-THRESHOLDS = (0.15, 0.3, 0.55, 0.75, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 4.0)
+THRESHOLDS = (0.15, 0.3, 0.55, 0.75, 1.0, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 2.0, 2.4, 2.8, 4.0)
 
 
 @dataclass(frozen=True)
@@ -294,17 +294,17 @@ def _causal(
                 return True, (within, -(total.delay(50) or np.inf)), options, total
             return False, (-rate / max(total.right, 1), within), options, total
 
-        options = replace(router.causal, window_s=window_s, floor=floor, third=0.0)
-        first = [
-            tried(replace(options, look_ahead_s=look_ahead_s, threshold=threshold))
-            for look_ahead_s, threshold in product(LOOK_AHEAD_S, THRESHOLDS)
-        ]
-        options = max(first, key=lambda entry: entry[:2])[2]
-        found += first
-        found += [
-            tried(replace(options, threshold=threshold, third=third))
-            for threshold, third in product(THRESHOLDS, THIRDS[1:])
-        ]
+        options = replace(router.causal, window_s=window_s, floor=floor)
+        for look_ahead_s in LOOK_AHEAD_S:
+            options = replace(options, look_ahead_s=look_ahead_s)
+            plain = [tried(replace(options, threshold=threshold, third=0.0)) for threshold in THRESHOLDS]
+            best = max(range(len(plain)), key=lambda k: plain[k][:2])
+            found += plain
+            # a third language that must lead by more lets the threshold be lower
+            found += [
+                tried(replace(options, threshold=threshold, third=third))
+                for threshold, third in product(THRESHOLDS[max(0, best - 4) : best + 1], THIRDS)
+            ]
         say(f"window {window_s:g} s tried")
     _, _, options, total = max(found, key=lambda entry: entry[:2])
     measured = {
