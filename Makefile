@@ -9,7 +9,7 @@ demo: setup                     ## transcribe the clips of the repository throug
 	@$(BIN)/python -m router.demo
 
 test: setup system              ## the whole suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup                    ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

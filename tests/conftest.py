@@ -14,13 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import pytest
 
 
-def pytest_collection_modifyitems(items):
-    """Under `-n 2 --dist loadgroup` a file's tests share a worker, and so what they train; so do all that share a SLURM."""
-    for item in items:
-        group = "slurm" if item.path.parent.name == "slurm" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def threads_as_before():
     """A test that leaves torch with another number of threads changes the last bits of all that follow."""
