@@ -226,11 +226,9 @@ def joined(spans: Sequence[Spoken], options: TranscribeOptions) -> list[Spoken]:
         same = list(group)
         if len(same) > 1:
             lengths = [spoken.end - spoken.start for spoken in same]
-            rows = np.log([[max(s.probabilities[tag], LEAST) for tag in same[0].probabilities] for s in same])
-            mean = np.average(rows, axis=0, weights=lengths)
-            shares = np.exp(mean - np.logaddexp.reduce(mean))
-            row = dict(sorted(zip(same[0].probabilities, shares.tolist(), strict=True), key=lambda item: -item[1]))
-            same = [Spoken(same[0].start, same[-1].end, row, decide(row, options))]
+            tags = list(same[0].probabilities)
+            rows = np.log([[max(s.probabilities[tag], LEAST) for tag in tags] for s in same])
+            same = [_spoken(same[0].start, same[-1].end, np.average(rows, axis=0, weights=lengths), tags, options)]
         found += same
     return found
 
@@ -259,10 +257,14 @@ def merged(spans: Sequence[Span], rows: np.ndarray, languages: Sequence[str], op
 
 
 def _decided(span: Span, rows: np.ndarray, languages: Sequence[str], options: TranscribeOptions) -> Spoken:
-    mean = rows[span.start : span.end].mean(axis=0)
+    return _spoken(span.start, span.end, rows[span.start : span.end].mean(axis=0), languages, options)
+
+
+def _spoken(start: int, end: int, mean: np.ndarray, languages: Sequence[str], options: TranscribeOptions) -> Spoken:
+    """mean: log-probabilities `[L]`, not normalised."""
     shares = np.exp(mean - np.logaddexp.reduce(mean))
     row = dict(sorted(zip(languages, shares.tolist(), strict=True), key=lambda item: -item[1]))
-    return Spoken(span.start, span.end, row, decide(row, options))
+    return Spoken(start, end, row, decide(row, options))
 
 
 def write_segments(

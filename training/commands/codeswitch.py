@@ -102,7 +102,8 @@ def codeswitch(
         drawn = draw(folder, found, worst)
         typer.echo(f"written: {len(drawn)} pictures in {folder}")
         if page is not None:
-            typer.echo(f"written: {write_page(page, found, loaded, manifests, drawn, corpus)}")
+            made_of = f"--corpus CORPUS --clips-a-kind {clips_a_kind} --limit {limit}" if corpus is not None else ""
+            typer.echo(f"written: {write_page(page, found, loaded, manifests, drawn, made_of)}")
 
 
 def switched_clips(

@@ -46,14 +46,15 @@ def write_page(
     router: "Router",
     manifests: Mapping[str, str],
     drawn: Sequence[tuple[str, Path]],
-    corpus: Path | None = None,
+    drawn_from: str = "",
 ) -> Path:
     """drawn: (title, picture), the delays first, then one for each of the worst clips; they are linked relative to the
-    page. corpus: where the clips are from, if they were made of one."""
+    page. drawn_from: options that gave the clips,
+    where they were made of a corpus."""
     from training.evaluation.switches import spoken_switches
 
     config = getattr(router.classifier, "config", None)
-    inputs = ["--corpus CORPUS"] if corpus is not None else [f"--manifest {name}" for name in manifests]
+    inputs = [drawn_from] if drawn_from else [f"--manifest {name}" for name in manifests]
     command = " ".join(["boli evaluate codeswitch", *inputs, f"--page docs/{path.name}"])
     chosen = ", ".join(config.switching.get("chosen_on", {}).get("manifests", ())) if config else ""
     lines = [
