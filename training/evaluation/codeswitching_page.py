@@ -49,8 +49,7 @@ def write_page(
     drawn_from: str = "",
 ) -> Path:
     """drawn: (title, picture), the delays first, then one for each of the worst clips; they are linked relative to the
-    page. drawn_from: options that gave the clips,
-    where they were made of a corpus."""
+    page. drawn_from: options that gave the clips, where they were made of a corpus."""
     from training.evaluation.switches import spoken_switches
 
     config = getattr(router.classifier, "config", None)
