@@ -77,7 +77,8 @@ def _finish(
     return samples, [(start + before / SAMPLE_RATE, end + before / SAMPLE_RATE) for start, end in spans]
 
 
-def _plain(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray, dict]:
+def plain(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray, dict]:
+    """One clip in one of the chunk's languages: samples, and its row without path and duration."""
     while True:
         language = rng.choices([name for name, _ in chunk.languages], [weight for _, weight in chunk.languages])[0]
         text, kind = work.texts[language].sentence(rng, chunk.split, work.forbidden)
@@ -158,7 +159,7 @@ def make_chunk(chunk: Chunk) -> tuple[Chunk, list[dict]]:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(chunk.count):
-        samples, row = (_switched if chunk.name == "switch" else _plain)(work, chunk, rng)
+        samples, row = (_switched if chunk.name == "switch" else plain)(work, chunk, rng)
         path = folder / f"{chunk.index:04d}_{number:03d}{work.suffix}"
         soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
         head = {"path": str(path.relative_to(work.out)), "duration": round(len(samples) / SAMPLE_RATE, 3)}

@@ -98,6 +98,17 @@ def read_document(path: Path, language: str, *, by_line: bool = False) -> Docume
     return Document(language, {split: tuple(found) for split, found in clauses.items()})
 
 
+def read_training(path: Path, language: str) -> Document:
+    """A text file of one text a line, cut into clauses that are all trained on."""
+    clauses = []
+    for line in path.read_text("utf-8").splitlines():
+        for piece in _BREAK.split(line):
+            words = tuple(normalise(piece, language).split())
+            if len(words) >= MIN_WORDS and not any(map(has_digit, words)) and _in_script(words, language):
+                clauses.append(words)
+    return Document(language, {"train": tuple(clauses), "dev": (), "test": ()})
+
+
 SCRIPTS = {
     "hi": "DEVANAGARI", "mr": "DEVANAGARI", "pa": "GURMUKHI", "te": "TELUGU", "ta": "TAMIL", "ur": "ARABIC",
     "bn": "BENGALI", "gu": "GUJARATI", "kn": "KANNADA", "ml": "MALAYALAM", "ru": "CYRILLIC", "uk": "CYRILLIC",

@@ -4,13 +4,13 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.prompts import Document, Words, read_document, read_words
+from training.data.prompts import Document, Words, read_document, read_training, read_words
 from training.data.prompts_human import Forbidden
 from training.data.templates import FOLDER, load_grammar, split_digits
 from training.data.templates_numbers import DIGITS
 from zoo.errors import DataError
 
-WEIGHTS = {"template": 42.0, "document": 22.0, "digits": 6.0, "told": 6.0, "prompt": 5.0, "words": 16.0}
+WEIGHTS = {"template": 42.0, "document": 22.0, "digits": 6.0, "told": 6.0, "prompt": 5.0, "words": 16.0, "reading": 100.0}
 """How often each kind is drawn, where the language has it."""
 LEAST_PROMPTS, PROMPTS_A_WEIGHT = 5, 15  # a list of prompts weighs 1 for every 15 of them, up to 15
 WORDS_HELD_OUT = 8.0  # weight of random words in dev and test: recorded test speech has none
@@ -28,6 +28,8 @@ class Texts:
     words: Words | None = None
     told: Document | None = None
     """Transcripts of recorded training clips, spoken again by synthetic voices."""
+    reading: Document | None = None
+    """Texts of other packages, for words that the corpus's own texts lack; trained on only."""
 
     def draw(self, rng: random.Random, split: str) -> tuple[str, str]:
         """A text of the split, and its kind: a key of `WEIGHTS`."""
@@ -37,7 +39,10 @@ class Texts:
             return split_digits(rng, self.language, split), kind
         if kind == "template":
             return load_grammar(self.language).sentence(rng, split), kind
-        source = {"document": self.document, "prompt": self.prompts, "told": self.told, "words": self.words}[kind]
+        source = {
+            "document": self.document, "prompt": self.prompts, "told": self.told, "words": self.words,
+            "reading": self.reading,
+        }[kind]  # fmt: skip
         assert source is not None, "only what is there has a weight"
         return source.phrase(rng, split), kind
 
@@ -47,7 +52,8 @@ class Texts:
             weights["digits"] = WEIGHTS["digits"]
         if (FOLDER / f"{self.language}.txt").is_file():
             weights["template"] = WEIGHTS["template"]
-        for kind, source in (("document", self.document), ("prompt", self.prompts), ("told", self.told)):
+        documents = {"document": self.document, "prompt": self.prompts, "told": self.told, "reading": self.reading}
+        for kind, source in documents.items():
             if source and source.clauses[split]:
                 weights[kind] = WEIGHTS[kind]
         if self.prompts and "prompt" in weights:
@@ -67,11 +73,13 @@ class Texts:
                 return text, kind
 
 
-def gather(languages: set[str], text: Path, words: Path | None, told: dict[str, list[str]]) -> dict[str, Texts]:
+def gather(
+    languages: set[str], text: Path, words: Path | None, told: dict[str, list[str]], reading: Path | None = None
+) -> dict[str, Texts]:
     """The sources of every language that has any; raises for one that has none.
 
-    text: folder with `udhr.LANGUAGE.txt` and `text_LANGUAGE_cc0.txt`; words: folder with `LANGUAGE.txt`; told:
-    transcripts by language.
+    text: folder with `udhr.LANGUAGE.txt` and `text_LANGUAGE_cc0.txt`; words and reading: folders with `LANGUAGE.txt`;
+    told: transcripts by language.
     """
     found = {}
     for language in sorted(languages):
@@ -82,6 +90,8 @@ def gather(languages: set[str], text: Path, words: Path | None, told: dict[str, 
             entry.prompts = read_document(path, language, by_line=True)
         if words and (path := words / f"{language}.txt").is_file():
             entry.words = read_words(path, language)
+        if reading and (path := reading / f"{language}.txt").is_file():
+            entry.reading = read_training(path, language)
         if told.get(language):
             clauses = tuple(tuple(line.split()) for line in told[language])
             entry.told = Document(language, {"train": clauses, "dev": (), "test": ()})
