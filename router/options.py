@@ -14,7 +14,7 @@ class TranscribeOptions(PolicyOptions):
     """Each field's text is the help of the option of the same name."""
 
     beam_size: int = 1
-    """1 is greedy; more is beam search."""
+    """1 is greedy; more is beam search. `router.load` asks the model's card where nothing is said."""
     ctc_weight: float = 0.0
     """Share of CTC in the scores, for bases with a CTC head (OWSM): 0 the decoder alone, 1 CTC alone."""
     timestamps: Literal["none", "segment", "word"] = "none"

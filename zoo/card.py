@@ -35,6 +35,8 @@ class Card:
     longest_s: float = 0.0
     """Longest clips it was taught on, in seconds: the router cuts recordings into pieces no longer. Its encoder may take
     more, but hears no better than it was taught. 0: as much as the encoder takes."""
+    beam_size: int = 1
+    """Beams of its search where no caller says otherwise; 1 is greedy."""
     targets: tuple[str, ...] = ()
     """Kinds of module LoRA attaches to by default."""
     files: dict[str, str] = field(default_factory=dict)

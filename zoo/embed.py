@@ -1,9 +1,9 @@
 """Puts a trained base where the repository carries it, and writes its card:
 
-    python -m zoo.embed RUN/model --notes "..."
+    python -m zoo.embed RUN/model --tap 4 --notes "..."
 
-The files are copied into `zoo/models/boli-embedded`; the card takes their checksums, sizes and the model's shape, its tap
-becomes the whole encoder. Adapters and the classifier of the base before no longer fit: they name its weights.
+The files are copied into `zoo/models/boli-embedded`; the card takes their checksums, sizes and the model's shape, and the
+tap that is named, else the whole encoder. Adapters and the classifier of the base before no longer fit: they name its weights.
 """
 
 import argparse
@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent
 CARDS = ROOT / "cards" / "boli.json"
 
 
-def embed(folder: Path, notes: str, models: Path = ROOT / "models", cards: Path = CARDS) -> dict:
+def embed(
+    folder: Path, notes: str, tap: int | None = None, models: Path = ROOT / "models", cards: Path = CARDS
+) -> dict:
     """Returns the new card. Raises ModelError for a folder that holds no model of a known family."""
     from safetensors import safe_open
 
@@ -44,7 +46,7 @@ def embed(folder: Path, notes: str, models: Path = ROOT / "models", cards: Path 
     card |= {
         "frame_rate": shape.frame_rate,
         "n_layers": shape.n_layers,
-        "tap": shape.n_layers,
+        "tap": shape.n_layers if tap is None else tap,
         "longest_s": shape.longest_s,
         "files": {path.name: sha256(path) for path in files},
         "notes": notes or card["notes"],
@@ -59,9 +61,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zoo.embed", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="the folder `model` of a run of boli train base")
     parser.add_argument("--notes", default="", help="what the card says of it")
+    parser.add_argument("--tap", type=int, help="encoder layers below the tap (docs/embedded.md measures it)")
     options = parser.parse_args(argv)
     try:
-        card = embed(options.folder, options.notes)
+        card = embed(options.folder, options.notes, options.tap)
     except (BoliError, OSError) as error:
         print(f"boli: {error}", file=sys.stderr)
         return 1

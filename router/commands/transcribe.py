@@ -56,7 +56,7 @@ def transcribe(
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Write a file per input here; else to standard output.")
     ] = None,
-    beam_size: Annotated[int, typer.Option(help="1 is greedy.")] = 1,
+    beam_size: Annotated[int | None, typer.Option(help="1 is greedy; the model card's where none is given.")] = None,
     ctc_weight: Annotated[
         float, typer.Option(help="Share of CTC in the scores (OWSM): 0 the decoder alone, 1 CTC alone.")
     ] = 0.0,

@@ -12,6 +12,7 @@ import router
 from tests import toy
 from tests.toy_router import TAP, make
 from zoo.errors import AudioError, RoutingError
+from zoo.manager import cards
 from zoo.speech import Utterance
 
 
@@ -358,3 +359,25 @@ def test_what_stood_before_a_bad_input_is_given_out(toy_router, tmp_path, capsys
     assert "recording" in capsys.readouterr().err
     with pytest.raises(AudioError, match=r"input is a int.*Valid: a path, bytes"):
         toy_router.transcribe(5)
+
+
+def test_the_card_says_how_many_beams_a_search_has(toy_folder, toy_store, monkeypatch):
+    import zoo
+
+    of_card = zoo.load
+
+    def with_three(*args, **settings):
+        base = of_card(*args, **settings)
+        base.card = replace(base.card, beam_size=3)
+        return base
+
+    monkeypatch.setattr(zoo, "load", with_three)
+    load = router.load
+    assert load(str(toy_folder), toy_store, "whisper").options.beam_size == 3
+    assert load(str(toy_folder), toy_store, "whisper", beam_size=1).options.beam_size == 1
+    with pytest.raises(RoutingError, match="beam_size is 0"):
+        load(str(toy_folder), toy_store, "whisper", beam_size=0)
+
+
+def test_the_embedded_model_is_searched_with_beams():
+    assert router.load().options.beam_size == cards()["boli-embedded"].beam_size > 1

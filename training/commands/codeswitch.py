@@ -67,7 +67,7 @@ def codeswitch(
     dtype: Dtype = "float32",
     context: Context = None,
     batch_size: Batch = 16,
-    beam_size: Beam = 1,
+    beam_size: Beam = None,
     bootstrap: Bootstrap = 1000,
     seed: Seed = 0,
 ) -> None:

@@ -65,7 +65,7 @@ def routing(
     dtype: Dtype = "float32",
     context: Context = None,
     batch_size: Batch = 16,
-    beam_size: Beam = 1,
+    beam_size: Beam = None,
     top_k: Annotated[int | None, typer.Option(help="soft: mix at most this many languages.")] = None,
     threshold: Annotated[float, typer.Option(help="threshold: one language above this probability.")] = 0.8,
     latency_clips: Annotated[int, typer.Option(help="Time this many clips that come alone; 0: none.")] = 40,
@@ -85,10 +85,19 @@ def routing(
         raise RoutingError(f"Policy {unknown[0]!r} is unknown", valid=", ".join(POLICIES))
     clips = _clips(manifest, subset, languages, limit)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "context": context}
-    search: dict[str, Any] = {"batch_size": batch_size, "beam_size": beam_size}
     loaded = routers.load(
-        model, store, classifier, variant=variant, rank=rank, top_k=top_k, threshold=threshold, **settings, **search
+        model,
+        store,
+        classifier,
+        variant=variant,
+        rank=rank,
+        top_k=top_k,
+        threshold=threshold,
+        batch_size=batch_size,
+        beam_size=beam_size,
+        **settings,
     )
+    search: dict[str, Any] = {"batch_size": batch_size, "beam_size": loaded.options.beam_size}
     others = [
         _fully_tuned(entry, {**settings, "context": context or loaded.base.context}, search) for entry in full or ()
     ]
@@ -126,7 +135,7 @@ def adapters(
     dtype: Dtype = "float32",
     context: Context = None,
     batch_size: Batch = 16,
-    beam_size: Beam = 1,
+    beam_size: Beam = None,
     bootstrap: Bootstrap = 1000,
     seed: Seed = 0,
 ) -> None:
@@ -198,8 +207,9 @@ def page(
         raise DataError("No store was named", valid="a folder of adapters", remedy="--store FOLDER")
     adapters = newest(loaded.store.find(base=loaded.base.card.name))
     spoken = sorted({stored.key.language for stored in adapters} | {"en"})
-    others = [_fully_tuned(entry, {"context": loaded.base.context}, {"batch_size": batch_size}) for entry in full or ()]
-    lines: list[str] = []
+    search = {"batch_size": batch_size, "beam_size": loaded.options.beam_size}
+    others = [_fully_tuned(entry, {"context": loaded.base.context}, search) for entry in full or ()]
+    lines = [f"Beams of the search: {loaded.options.beam_size}.", ""]
     tests: list[pages.TestSet] = []
     for title, pattern, most in (
         ("Human speech, unseen speakers and texts", "human_{}_test.jsonl", 0),

@@ -10,7 +10,15 @@ from training.data.templates import FOLDER, load_grammar, split_digits
 from training.data.templates_numbers import DIGITS
 from zoo.errors import DataError
 
-WEIGHTS = {"template": 42.0, "document": 22.0, "digits": 6.0, "told": 6.0, "prompt": 5.0, "words": 16.0, "reading": 100.0}
+WEIGHTS = {
+    "template": 42.0,
+    "document": 22.0,
+    "digits": 6.0,
+    "told": 6.0,
+    "prompt": 5.0,
+    "words": 16.0,
+    "reading": 100.0,
+}
 """How often each kind is drawn, where the language has it."""
 LEAST_PROMPTS, PROMPTS_A_WEIGHT = 5, 15  # a list of prompts weighs 1 for every 15 of them, up to 15
 WORDS_HELD_OUT = 8.0  # weight of random words in dev and test: recorded test speech has none

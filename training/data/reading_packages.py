@@ -38,8 +38,7 @@ def wordnet(root: Path) -> Iterator[str]:
     """Glosses and example sentences, each alone."""
     for path in sorted((root / WORDNET).glob("data.*")):
         for line in path.read_text("utf-8").splitlines():
-            for piece in re.split(r'[;"]', line.partition(" | ")[2]):
-                yield piece
+            yield from re.split(r'[;"]', line.partition(" | ")[2])
 
 
 def fortunes(root: Path, language: str) -> Iterator[str]:
