@@ -1,8 +1,6 @@
 """One batch of chunks to what is said in each: in one language as a whole, in several segment by segment.
 
-Two ways to write a chunk in several languages. `segments`: each stretch is encoded anew, with some audio on both sides
-as context, and decoded from its own frames under its own mixture. `frames`: one pass for the whole chunk, in which the
-mixture changes from frame to frame at the sites that see frames; the words are given to the segments by their times.
+A chunk in several languages is written stretch by stretch (router/by_segment.py) or in one pass (router/by_frame.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +11,13 @@ import numpy as np
 import torch
 
 from adapters.bank import Bank
-from adapters.mixture import Mixture
 from router.assembling import Part
+from router.by_frame import write_by_frame
+from router.by_segment import write_segments
 from router.classifier import Classifier
 from router.options import TranscribeOptions
-from router.passes import Clock, Listened, Passed, fitting, listen, rows_of, write
-from router.policies import Decision, adapter_weights, decide, explained
+from router.passes import Clock, Passed, fitting, listen, rows_of, write
+from router.policies import Decision, decide
 from router.rescoring import (
     LEAST,
     Rescoring,
@@ -31,11 +30,9 @@ from router.rescoring import (
     writable,
     write_each,
 )
-from router.seams import at_quietest, frame_samples, stretch
+from router.seams import at_quietest, frame_samples
 from router.smoothing import Smoothing, Span, smooth
 from zoo.errors import RoutingError
-from zoo.interface import Hypothesis, TimedWord
-from zoo.joining import together
 from zoo.speech import SAMPLE_RATE, Utterance
 
 
@@ -134,7 +131,7 @@ def run(
         parts[i] = [Part(0.0, utterances[i].duration_s, passed)]
     if options.strategy == "frames":
         for i in switched:
-            parts[i] = _by_frame(
+            parts[i] = write_by_frame(
                 base, bank, adapters, lowest_layers, rows_of(batch, [i])[0], heard[i], utterances[i], options, clock,
                 previous,
             )  # fmt: skip
@@ -265,141 +262,3 @@ def _spoken(start: int, end: int, mean: np.ndarray, languages: Sequence[str], op
     shares = np.exp(mean - np.logaddexp.reduce(mean))
     row = dict(sorted(zip(languages, shares.tolist(), strict=True), key=lambda item: -item[1]))
     return Spoken(start, end, row, decide(row, options))
-
-
-def write_segments(
-    base,
-    bank: Bank,
-    adapters: dict[str, str],
-    lowest_layers: dict[str, int],
-    utterances: Sequence[Utterance],
-    wanted: Sequence[tuple[int, Spoken]],
-    options: TranscribeOptions,
-    clock: Clock,
-    previous: str = "",
-    context_s: float = 0.0,
-) -> list[Passed]:
-    """What is said in each (position in `utterances`, stretch) of `wanted`, each for itself, encoded by equal shape."""
-    context = round(context_s * base.frame_rate)
-    shaped = [
-        stretch(base, utterances[i].audio, spoken.start, spoken.end, context, utterances[i].id) for i, spoken in wanted
-    ]
-    shapes = [(one.kept, base.grid_s(one.utterance)) for one in shaped]
-    order = sorted(range(len(shaped)), key=lambda k: shapes[k])
-    results: dict[int, Passed] = {}
-
-    def work(members: Sequence[int]) -> list[Passed]:
-        batch = []
-        for _, same in groupby(members, key=lambda k: shapes[k]):
-            own = list(same)
-            with clock.stage("features"):
-                features = base.features([shaped[k].utterance for k in own])
-            rows = [wanted[k][1].probabilities for k in own]
-            batch.append(Listened(features, features, features, rows, stretches=[shaped[k] for k in own]))
-        decisions = [wanted[k][1].decision for k in members]
-        seconds = [shaped[k].kept / base.frame_rate for k in members]
-        found = write(base, bank, adapters, lowest_layers, batch, decisions, options, clock, seconds, previous)
-        return [_from_own_start(p, shaped[k].left / base.frame_rate) for p, k in zip(found, members, strict=True)]
-
-    for chosen in together([shapes[k][0] for k in order], options.batch_size, base.spare_frames):
-        members = [order[position] for position in chosen]
-        results.update(zip(members, fitting(members, work), strict=True))
-    return [results[k] for k in range(len(wanted))]
-
-
-def _from_own_start(passed: Passed, context_s: float) -> Passed:
-    """Timestamps that the model wrote count from the context's start; here from the stretch's own."""
-    pieces = tuple(
-        replace(piece, start_s=max(0.0, piece.start_s - context_s), end_s=max(0.0, piece.end_s - context_s))
-        for piece in passed.hypothesis.pieces
-    )
-    return replace(passed, hypothesis=replace(passed.hypothesis, pieces=pieces))
-
-
-def _by_frame(
-    base, bank, adapters, lowest_layers, listened, heard: list[Spoken], utterance, options, clock, previous
-) -> list[Part]:
-    """One chunk in one pass under a mixture that changes with its stretches."""
-    if not hasattr(base, "align_words"):
-        raise RoutingError(
-            f"{base.card.name} cannot align words, so words cannot be given to segments", valid='strategy="segments"'
-        )
-    frames = listened.tapped.values.shape[1]
-    whole = overall(heard)
-    names = tuple(sorted({name for s in heard for name in adapter_weights(s.decision, adapters)}))
-    by_frame = torch.zeros(1, frames, len(names))
-    for spoken in heard:
-        end = frames if spoken is heard[-1] else spoken.end  # the silence behind goes with the last
-        for name, weight in adapter_weights(spoken.decision, adapters).items():
-            by_frame[0, spoken.start : end, names.index(name)] = weight
-    mixture = Mixture(names, Mixture.from_rows([adapter_weights(whole, adapters)], names).weights, by_frame)
-    timed = replace(options, timestamps="word")
-    passed = write(
-        base, bank, adapters, lowest_layers, [replace(listened, probabilities=[_mean(heard)])], [whole], timed, clock,
-        [base.grid_s(utterance)], previous, mixture=mixture if names else None,
-    )[0]  # fmt: skip
-    per_frame = frame_samples(base) / SAMPLE_RATE
-    parts = []
-    written = 0
-    for spoken, words in zip(heard, shared_out(passed.words, heard, per_frame), strict=True):
-        start = spoken.start * per_frame
-        end = min(spoken.end * per_frame, utterance.duration_s)
-        own = replace(
-            passed,
-            hypothesis=_hypothesis_of(words, passed.hypothesis, written, spoken.decision.language),
-            decision=explained(spoken.decision, adapters),
-            probabilities=spoken.probabilities,
-            weights=adapter_weights(spoken.decision, adapters),
-            frames=passed.frames[spoken.start : spoken.end],
-            words=_shifted(words, start) if options.timestamps == "word" else (),
-        )
-        parts.append(Part(start, end, own))
-        written += len(own.hypothesis.tokens)
-    return parts
-
-
-def overall(heard: Sequence[Spoken]) -> Decision:
-    """What rules where the mixture cannot change with time (the decoder's own sites, its language token): the languages'
-    shares by their time, and the language that is spoken longest."""
-    total = sum(spoken.end - spoken.start for spoken in heard)
-    spoken_for: dict[str, int] = {}
-    shares: dict[str, float] = {}
-    for spoken in heard:
-        length = spoken.end - spoken.start
-        language = spoken.decision.language
-        spoken_for[language] = spoken_for.get(language, 0) + length
-        for tag, share in spoken.decision.shares.items():
-            shares[tag] = shares.get(tag, 0.0) + share * length / total
-    return Decision(max(spoken_for, key=lambda tag: spoken_for[tag]), shares, "by time")
-
-
-def _mean(heard: Sequence[Spoken]) -> dict[str, float]:
-    total = sum(spoken.end - spoken.start for spoken in heard)
-    row: dict[str, float] = {}
-    for spoken in heard:
-        for tag, p in spoken.probabilities.items():
-            row[tag] = row.get(tag, 0.0) + p * (spoken.end - spoken.start) / total
-    return dict(sorted(row.items(), key=lambda item: -item[1]))
-
-
-def shared_out(words: Sequence[TimedWord], heard: Sequence[Spoken], frame_s: float) -> list[tuple[TimedWord, ...]]:
-    """Each word to the stretch in which its middle lies: every word exactly once, in order."""
-    edges = [spoken.start * frame_s for spoken in heard[1:]]
-    groups: list[list[TimedWord]] = [[] for _ in heard]
-    at = 0
-    for word in words:
-        at = max(at, int(np.searchsorted(edges, (word.start_s + word.end_s) / 2, side="right")))
-        groups[at].append(word)
-    return [tuple(group) for group in groups]
-
-
-def _shifted(words: Sequence[TimedWord], by_s: float) -> tuple[TimedWord, ...]:
-    """Times from the stretch's start instead of the chunk's."""
-    return tuple(replace(w, start_s=max(0.0, w.start_s - by_s), end_s=max(0.0, w.end_s - by_s)) for w in words)
-
-
-def _hypothesis_of(words: Sequence[TimedWord], whole: Hypothesis, first: int, language: str) -> Hypothesis:
-    """The part of a hypothesis that `words` are; first: its tokens before them."""
-    tokens = tuple(token for word in words for token in word.tokens)
-    scores = whole.token_log_probabilities[first : first + len(tokens)]
-    return Hypothesis("".join(word.word for word in words).strip(), tokens, language, float(sum(scores)), scores)

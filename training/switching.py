@@ -164,9 +164,10 @@ def written_both_ways(router: "Router", clips: Clips, smoothing: Smoothing) -> d
     """Of each clip, for each piece of it in which smoothing finds several languages: how much more probable they are than
     one throughout (nat-seconds), and how much surer the piece is written as a whole in its surest language than in segments
     (nats a token)."""
+    from router.by_segment import write_segments
     from router.passes import Clock, listen
     from router.rescoring import greedily, surety, writable, write_each
-    from router.switching import spoken_in, write_segments
+    from router.switching import spoken_in
     from zoo.speech import Utterance
 
     base, bank, clock = router.base, router.bank, Clock(router.base.device)
@@ -238,10 +239,11 @@ def _heard(router: "Router", clips: Clips) -> dict[int, list[tuple[float, np.nda
 def _context(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[float, dict[str, float] | None]:
     """The audio beyond its own with which a segment has the fewest wrong characters, cut at the reference's switches in
     the reference's languages; unchanged where no clip's words are known."""
+    from router.by_segment import write_segments
     from router.passes import Clock
     from router.policies import Decision
     from router.seams import frame_samples
-    from router.switching import Spoken, write_segments
+    from router.switching import Spoken
     from training.evaluation.codeswitching_runs import cuts_of, scorable_clip
     from training.evaluation.metrics import align, summarise
     from training.evaluation.normalisers import normaliser

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from router.by_frame import overall, shared_out
 from router.policies import Decision
 from router.smoothing import Smoothing
-from router.switching import Spoken, overall, shared_out
+from router.switching import Spoken
 from router.writers import write
 from tests import toy
 from tests.toy_router import make, switched
