@@ -3,7 +3,7 @@
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,6 +44,7 @@ def delays(path: Path, report: CodeSwitchReport) -> Path:
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
+        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncol": 3, "frameon": False}
         for point in report.curve:
             _share(left, point["delays_s"], point["switches"], point)
         spoken = report.curve[0]["switches"] if report.curve else len(report.offsets)
@@ -55,7 +56,7 @@ def delays(path: Path, report: CodeSwitchReport) -> Path:
         left.set(
             xlim=(0, LATEST_S), ylim=(0, 1), xlabel="delay in s (offline: distance)", ylabel="share of all switches"
         )
-        left.legend(fontsize=7, loc="upper left", framealpha=0.9)
+        left.legend(fontsize=7, **below)
         alarms = [point["false_alarms_per_minute"] for point in report.curve]
         right.plot(alarms, [point["recall"] for point in report.curve], "o-", color="#4477aa", label="recall")
         right.set(xlabel="false alarms a minute", ylabel="recall", ylim=(0, 1))
@@ -66,7 +67,7 @@ def delays(path: Path, report: CodeSwitchReport) -> Path:
         other.set(ylabel="delay in s", ylim=(0, None))
         right.axvline(2.0, color="#bbbbbb", linewidth=0.8)
         lines = [*right.get_lines()[:1], *other.get_lines()]
-        right.legend(lines, [str(line.get_label()) for line in lines], fontsize=7, loc="lower right")
+        right.legend(lines, [str(line.get_label()) for line in lines], fontsize=7, **below)
         save(figure, path)
     return path
 
