@@ -1,13 +1,12 @@
 """Makes Routers; the default one is made once and shared."""
 
 import threading
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from adapters.store import Store
 from router.classifier import CONFIG, Classifier, TapClassifier, WhisperDetection
-from router.options import transcribe_options
+from router.options import TranscribeOptions, transcribe_options
 from router.router import Router
 from zoo.errors import RoutingError
 
@@ -30,6 +29,7 @@ def load(
     variant: str | None = None,
     rank: int | None = None,
     beam_size: int | None = None,
+    ctc_weight: float | None = None,
     max_bytes: int | None = None,
     max_adapters: int | None = None,
     **options,
@@ -39,13 +39,15 @@ def load(
     model: a card, a folder or a hub id (`boli zoo list`). store: a folder of adapters; None: the embedded one for the
     embedded model, none for others. classifier: a folder, `whisper` for the model's own language detection, or None:
     the store's (`STORE/classifier`), the embedded one, else the model's own.
-    variant, rank: only such adapters. beam_size: None: as many beams as the model's card says. max_bytes, max_adapters:
-    how much the bank may hold. options: fields of `TranscribeOptions`, defaults of every call.
+    variant, rank: only such adapters. beam_size, ctc_weight: None: what the model's card says. max_bytes,
+    max_adapters: how much the bank may hold. options: fields of `TranscribeOptions`, defaults of every call.
     Raises BoliError subclasses that say what is missing and how to get it.
     """
     import zoo
 
-    defaults = transcribe_options(options | ({} if beam_size is None else {"beam_size": beam_size}))
+    search = {"beam_size": beam_size, "ctc_weight": ctc_weight}
+    options |= {name: value for name, value in search.items() if value is not None}
+    transcribe_options(options)  # what cannot be asked for is said before a model is loaded
     embedded = model == EMBEDDED_MODEL
     if store is None and embedded:
         store = EMBEDDED_STORE
@@ -62,8 +64,8 @@ def load(
                 break
     tap = TapClassifier.load(folder).config.tap if folder is not None else None
     base = zoo.load(model, device=device, dtype=dtype, context=context, tap=tap, quantize=quantize)
-    if beam_size is None:
-        defaults = replace(defaults, beam_size=base.card.beam_size)
+    of_card = TranscribeOptions(beam_size=base.card.beam_size, ctc_weight=base.card.ctc_weight)
+    defaults = transcribe_options(options, of_card)
     chosen: Classifier
     if folder is not None:
         chosen = TapClassifier.load(folder, base)

@@ -14,9 +14,9 @@ class TranscribeOptions(PolicyOptions):
     """Each field's text is the help of the option of the same name."""
 
     beam_size: int = 1
-    """1 is greedy; more is beam search. `router.load` asks the model's card where nothing is said."""
+    """1 is greedy; more is beam search. `router.load` asks the model's card where nothing is said, here and below."""
     ctc_weight: float = 0.0
-    """Share of CTC in the scores, for bases with a CTC head (OWSM): 0 the decoder alone, 1 CTC alone."""
+    """Share of CTC in the scores, for bases with a CTC head (OWSM, the embedded model): 0 the decoder alone, 1 CTC alone."""
     timestamps: Literal["none", "segment", "word"] = "none"
     """Times inside a chunk: those the model writes (segment; only models trained to do so), or per word (word) by
     aligning the decoder's cross-attention (Whisper) or CTC (OWSM)."""
@@ -108,4 +108,6 @@ def transcribe_options(
         changes["languages"] = (changes["languages"],)
     elif changes.get("languages") is not None:
         changes["languages"] = tuple(changes["languages"])
+    if changes.get("timestamps") == "segment" or changes.get("ensemble") == "logits":
+        changes.setdefault("ctc_weight", 0.0)  # CTC has no say in either: who asks for them does not ask for it
     return replace(defaults, **changes)

@@ -21,6 +21,7 @@ from training.run import Run
 from training.schedule import Progress, rate
 from training.signals import StopRequest
 from training.validation import validate
+from zoo.ctc import write_head
 from zoo.errors import RecipeError
 from zoo.interface import BaseModel, Features
 
@@ -251,6 +252,8 @@ class AdapterTrainer(Trainer):
         for part in ("tokenizer", "extractor"):
             if hasattr(self.base, part):
                 getattr(self.base, part).save_pretrained(folder)
+        if (head := getattr(self.base, "ctc", None)) is not None:
+            write_head(head, folder)
 
 
 def _convert(path: Path, dtype: torch.dtype) -> None:

@@ -32,6 +32,7 @@ from training.schedule import rate as rate_at
 from training.seeds import mixed_seed
 from training.signals import Preempted, StopRequest
 from zoo.card import Card
+from zoo.ctc import read_head, write_head
 from zoo.errors import DataError
 from zoo.speech import SAMPLE_RATE
 from zoo.threads import thread_count
@@ -138,7 +139,10 @@ class _Job:
         if not self.cuda:
             self.model.set_attn_implementation("eager")  # on a CPU, flash attention's backward costs twice as much
         text_tokens = base_model.token_id(self.tokenizer, END)  # the special ones begin behind them
-        self.ctc = CtcHead(recipe.model.width, text_tokens).to(self.device)
+        self.ctc = CtcHead(recipe.model.width, text_tokens)
+        if recipe.learn.start_from and (head := read_head(Path(recipe.learn.start_from), recipe.model.width)):
+            self.ctc.out.load_state_dict(head.state_dict())
+        self.ctc.to(self.device)
         self.extractor = base_model.extractor(recipe.model)
         self.log_mel = LogMel(self.extractor, self.device)
         self.augmenter = Augmenter(recipe.augment, recipe.model.hop_samples)
@@ -372,6 +376,8 @@ class _Job:
     def _export(self) -> dict[str, Any]:
         folder = self.run.folder / "model"
         size = base_model.save(self.average, self.tokenizer, folder, self.recipe.model, self.recipe.data.max_duration_s)
+        if self.recipe.learn.ctc:
+            write_head(self.ctc.out, folder)
         checkpoints.sync(folder)
         final: dict[str, Any] = self._validate() if self.valid else {}
         parameters = sum(p.numel() for p in self.model.parameters())

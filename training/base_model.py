@@ -259,10 +259,10 @@ def attention_loss(
 
 
 class CtcHead(nn.Module):
-    """Connectionist temporal classification on the encoder's output (Graves et al. 2006), as a teacher only.
+    """Connectionist temporal classification on the encoder's output (Graves et al. 2006).
 
-    It shows the encoder early where the letters are, long before cross-attention finds them (Watanabe et al. 2017,
-    hybrid CTC/attention); it is not part of the saved model. Symbol 0 is the blank, token i is symbol i + 1.
+    It shows the encoder early where the letters are, long before cross-attention finds them, and has a say in the search
+    (Watanabe et al. 2017, hybrid CTC/attention; zoo/ctc.py). Symbol 0 is the blank, token i is symbol i + 1.
     """
 
     def __init__(self, width: int, tokens: int):

@@ -37,6 +37,8 @@ class Card:
     more, but hears no better than it was taught. 0: as much as the encoder takes."""
     beam_size: int = 1
     """Beams of its search where no caller says otherwise; 1 is greedy."""
+    ctc_weight: float = 0.0
+    """Share of CTC in the scores of its search where no caller says otherwise; only with a CTC head (zoo/ctc.py)."""
     targets: tuple[str, ...] = ()
     """Kinds of module LoRA attaches to by default."""
     files: dict[str, str] = field(default_factory=dict)

@@ -9,6 +9,8 @@ from zoo.checksum import sha256
 from zoo.errors import ModelError
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth")
+NOT_ADAPTED = ("ctc.safetensors",)
+"""Heads beside the model: adapters fit whatever they are."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "bpe.model", "tokens.txt")
 
 
@@ -16,7 +18,11 @@ def weights_sha256(folder: Path, known: Mapping[str, str] = MappingProxyType({})
     """Sha256 over the sha256 of each weight file, in name order; of the one file itself where there is one.
 
     known: file name -> sha256 that was verified already (a card's files), so that gigabytes are not read again."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file())
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in WEIGHT_SUFFIXES and path.is_file() and path.name not in NOT_ADAPTED
+    )
     if not files:
         raise ModelError(f"{folder} holds no weights", valid=" or ".join(WEIGHT_SUFFIXES))
     sums = [known.get(path.name) or sha256(path) for path in files]

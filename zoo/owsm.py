@@ -16,15 +16,16 @@ from torch import nn
 
 from zoo import cache, owsm_files
 from zoo.card import Card
+from zoo.ctc import NEVER, CtcPrefixScorer, best_path
 from zoo.encoder_decoder import EncoderDecoder
 from zoo.errors import ModelError
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Site, TimedWord
 from zoo.joining import frame_mask, frames_seen
+from zoo.joint_search import search
 from zoo.loops import without_loop
-from zoo.owsm_ctc import NEVER, CtcPrefixScorer, best_path
 from zoo.owsm_decoder import OwsmStepper
 from zoo.owsm_languages import candidates, language_tokens
-from zoo.owsm_search import TimestampRules, search
+from zoo.owsm_rules import TimestampRules
 from zoo.owsm_sites import sites
 from zoo.owsm_tokens import OwsmTokenizer
 from zoo.search import Found, Stepper

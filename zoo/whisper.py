@@ -7,7 +7,7 @@ The encoder runs in two halves around the tap; context `30s` pads every clip to 
 import math
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo.card import Card
+from zoo.ctc import CtcPrefixScorer, head_scores
 from zoo.encoder_decoder import EncoderDecoder
 from zoo.errors import ModelError
 from zoo.fingerprint import tokenizer_sha256, weights_sha256
 from zoo.interface import DecodeOptions, Features, Hidden, Hypothesis, Site, TimedWord
+from zoo.joint_search import search
 from zoo.loops import without_loop
 from zoo.search import Found, Stepper, Suppressed, beam, greedy
 from zoo.speech import SAMPLE_RATE, Utterance
@@ -45,8 +47,10 @@ class WhisperBase(EncoderDecoder):
         *,
         context: str | None = None,
         tap: int | None = None,
+        ctc: nn.Linear | None = None,
     ):
         super().__init__(card, folder, context)
+        self.ctc = ctc
         self.module, self.tokenizer, self.extractor = module, tokenizer, extractor
         module.eval().requires_grad_(False)
         encoder = module.model.encoder
@@ -156,8 +160,12 @@ class WhisperBase(EncoderDecoder):
 
     def _check(self, hidden: Hidden, languages: Sequence[str], options: DecodeOptions) -> None:
         super()._check(hidden, languages, options)
-        if options.ctc_weight:
+        if not 0.0 <= options.ctc_weight <= 1.0:
+            raise ModelError(f"ctc_weight is {options.ctc_weight}", valid="0 to 1")
+        if options.ctc_weight and self.ctc is None:
             raise ModelError(f"{self.card.name} has no CTC", valid="ctc_weight 0")
+        if options.ctc_weight and options.timestamps:
+            raise ModelError("CTC cannot predict timestamps", valid="ctc_weight 0, or no timestamps")
 
     def _rooms(self, hidden: Hidden, prompt: torch.Tensor) -> list[int]:
         return [self.module.config.max_target_positions - prompt.shape[1]] * hidden.values.shape[0]
@@ -173,7 +181,22 @@ class WhisperBase(EncoderDecoder):
         self, stepper: Stepper, prompt: torch.Tensor, hidden: Hidden, limits: Sequence[int], options: DecodeOptions
     ) -> list[Found]:
         processors = self._processors[options.timestamps](prompt.shape[1])
-        if options.beam_size > 1:
+        if options.ctc_weight:
+            assert self.ctc is not None, "checked"
+            scores = head_scores(self.ctc, hidden.values, hidden.lengths, self._n_tokens)
+            found = search(
+                stepper,
+                prompt,
+                self.end_token,
+                limits,
+                options.beam_size,
+                lambda tokens, _, scores: reduce(lambda kept, rule: rule(tokens, kept), processors, scores),
+                ctc=CtcPrefixScorer(scores, self._n_tokens, self.end_token),
+                ctc_weight=options.ctc_weight,
+                length_penalty=0.0 if options.length_penalty is None else options.length_penalty,
+                prompt_as_labels=False,
+            )
+        elif options.beam_size > 1:
             penalty = 1.0 if options.length_penalty is None else options.length_penalty
             found = beam(stepper, prompt, self.end_token, limits, options.beam_size, penalty, processors)
         else:

@@ -78,6 +78,7 @@ class WhisperFamily:
         )
 
         from zoo.allocator import keep_freed
+        from zoo.ctc import read_head
         from zoo.whisper import WhisperBase
 
         if dtype not in DTYPES:
@@ -128,7 +129,9 @@ class WhisperFamily:
             )
         if quantize in (None, "int8"):
             module.to(device)
-        base = WhisperBase(module, tokenizer, extractor, card, Path(folder), context=context, tap=tap)
+        ctc = read_head(Path(folder), module.config.d_model)
+        ctc = ctc.to(device) if ctc is not None else None
+        base = WhisperBase(module, tokenizer, extractor, card, Path(folder), context=context, tap=tap, ctc=ctc)
         if quantize == "int8":
             to_int8(base)
         base.quantization = quantize or ""

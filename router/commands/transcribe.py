@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,8 +58,11 @@ def transcribe(
     ] = None,
     beam_size: Annotated[int | None, typer.Option(help="1 is greedy; the model card's where none is given.")] = None,
     ctc_weight: Annotated[
-        float, typer.Option(help="Share of CTC in the scores (OWSM): 0 the decoder alone, 1 CTC alone.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            help="Share of CTC in the scores: 0 the decoder alone, 1 CTC alone; the card's where none is given."
+        ),
+    ] = None,
     timestamps: Annotated[
         str | None, typer.Option(help="none, segment or word. If not given: word for srt and vtt, else none.")
     ] = None,
@@ -162,7 +165,8 @@ def transcribe(
         aligns = hasattr(loaded.base, "align_words") and ensemble == "weights"
         timestamps = "word" if aligns and {"srt", "vtt"} & set(formats) else "none"
     bar = sys.stderr.isatty() and output_dir is not None if progress is None else progress
-    transcripts = loaded.transcribe(files, on_error="return", timestamps=timestamps, progress=bar)
+    asked: dict[str, Any] = {} if ctc_weight is None else {"ctc_weight": ctc_weight}
+    transcripts = loaded.transcribe(files, on_error="return", timestamps=timestamps, progress=bar, **asked)
     if plot is not None:
         transcripts = drawn(files[0], transcripts, plot)
     try:

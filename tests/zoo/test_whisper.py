@@ -1,5 +1,7 @@
 """Family whisper: held to transformers' own generate, on a model whose outputs vary."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from transformers import GenerationMixin, LogitsProcessorList
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 
 from tests import toy
+from zoo.ctc import read_head, write_head
 from zoo.errors import ModelError
 from zoo.interface import BaseModel, DecodeOptions
 from zoo.search import Suppressed
@@ -202,3 +205,67 @@ def test_suppressed_tokens_are_those_of_transformers():
             Suppressed(tokens, scores.device)(rows, scores),
             SuppressTokensLogitsProcessor(tokens, device="cpu")(rows, scores),
         )
+
+
+@pytest.fixture(scope="module")
+def hybrid(toy_folder, tmp_path_factory):
+    """The toy with a CTC head beside its weights, taught for a moment on the encoder's states."""
+    folder = tmp_path_factory.mktemp("hybrid") / "model"
+    shutil.copytree(toy_folder, folder)
+    plain = family.load(folder, family.card(folder, "debug"), context="dynamic")
+    torch.manual_seed(0)
+    head = torch.nn.Linear(plain.hidden_size, 1 + plain.end_token)
+    learner = torch.optim.Adam(head.parameters(), 1e-2)
+    for utterance, text, _ in toy.clips(60, ("en",), seed=21):
+        states = plain.encode(plain.features([utterance])).values
+        labels = torch.tensor(plain.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+        scores = head(states).log_softmax(-1).transpose(0, 1)
+        loss = torch.nn.functional.ctc_loss(scores, labels[None], [len(scores)], [len(labels)], zero_infinity=True)
+        learner.zero_grad(), loss.backward(), learner.step()
+    write_head(head, folder)
+    return family.load(folder, family.card(folder, "debug"), context="dynamic")
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_joint_score_is_that_of_decoder_and_ctc(hybrid, clips, weight, beams):
+    """(1 - w) of the decoder's log-probability and w of CTC's, whatever torch's own loss says of the text."""
+    utterances = [u for u, _, _ in clips if hybrid.grid_s(u) == 1.0]
+    languages = [lang for u, _, lang in clips if hybrid.grid_s(u) == 1.0]
+    hidden = hybrid.encode(hybrid.features(utterances))
+    found = hybrid.decode(hidden, languages, DecodeOptions(beams, ctc_weight=weight, cut_loops=False))
+    assert len({h.tokens for h in found}) > 3
+    for i, (hypothesis, language) in enumerate(zip(found, languages, strict=True)):
+        frames = int(hidden.lengths[i])
+        scores = hybrid.ctc(hidden.values[i : i + 1, :frames]).log_softmax(-1).transpose(0, 1)
+        labels = torch.tensor(hypothesis.tokens) + 1
+        ctc = -torch.nn.functional.ctc_loss(scores, labels[None], [frames], [len(labels)], reduction="sum")
+        prompt = hybrid.prompt([language])
+        row = torch.cat([prompt[0], torch.tensor([*hypothesis.tokens, hybrid.end_token])])[None]
+        logits = hybrid.module(encoder_outputs=(hidden.values[i : i + 1],), decoder_input_ids=row[:, :-1]).logits
+        each = logits.log_softmax(-1).gather(2, row[:, 1:, None])[0, prompt.shape[1] - 1 :, 0]
+        assert hypothesis.log_probability == pytest.approx(
+            float((1 - weight) * each.sum() + weight * ctc), rel=1e-3, abs=1e-3
+        )
+    alone = [
+        hybrid.decode(
+            hybrid.encode(hybrid.features([u])), [lang], DecodeOptions(beams, ctc_weight=weight, cut_loops=False)
+        )[0].tokens
+        for u, lang in zip(utterances, languages, strict=True)
+    ]
+    assert alone == [h.tokens for h in found]
+
+
+def test_ctc_needs_a_head_and_predicts_no_timestamps(hybrid, toy_base, clips, tmp_path):
+    hidden = hybrid.encode(hybrid.features([clips[0][0]]))
+    for base, options, message in (
+        (toy_base, DecodeOptions(ctc_weight=0.3), "has no CTC"),
+        (hybrid, DecodeOptions(ctc_weight=1.5), r"ctc_weight is 1\.5"),
+        (hybrid, DecodeOptions(ctc_weight=0.3, timestamps=True), "cannot predict timestamps"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            base.decode(hidden, ["en"], options)
+    assert read_head(tmp_path, hybrid.hidden_size) is None
+    with pytest.raises(ModelError, match="no CTC head of this model"):
+        read_head(hybrid.folder, hybrid.hidden_size + 1)
+    assert hybrid.weights_sha256 == toy_base.weights_sha256, "adapters fit both"

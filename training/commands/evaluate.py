@@ -97,7 +97,7 @@ def routing(
         beam_size=beam_size,
         **settings,
     )
-    search: dict[str, Any] = {"batch_size": batch_size, "beam_size": loaded.options.beam_size}
+    search = _search_of(loaded, batch_size)
     others = [
         _fully_tuned(entry, {**settings, "context": context or loaded.base.context}, search) for entry in full or ()
     ]
@@ -207,9 +207,9 @@ def page(
         raise DataError("No store was named", valid="a folder of adapters", remedy="--store FOLDER")
     adapters = newest(loaded.store.find(base=loaded.base.card.name))
     spoken = sorted({stored.key.language for stored in adapters} | {"en"})
-    search = {"batch_size": batch_size, "beam_size": loaded.options.beam_size}
+    search = _search_of(loaded, batch_size)
     others = [_fully_tuned(entry, {"context": loaded.base.context}, search) for entry in full or ()]
-    lines = [f"Beams of the search: {loaded.options.beam_size}.", ""]
+    lines = [f"Beams of the search: {search['beam_size']}; share of CTC in its scores: {search['ctc_weight']:g}.", ""]
     tests: list[pages.TestSet] = []
     for title, pattern, most in (
         ("Human speech, unseen speakers and texts", "human_{}_test.jsonl", 0),
@@ -301,6 +301,15 @@ def _clips(manifests: list[Path], subset: str | None, languages: str | None, lim
     if switched:
         typer.echo(f"{len(switched)} clips switch language: left to boli evaluate codeswitch", err=True)
     return clips
+
+
+def _search_of(loaded: "Router", batch_size: int) -> dict[str, Any]:
+    """What another model is to be searched with, to be compared with this one."""
+    return {
+        "batch_size": batch_size,
+        "beam_size": loaded.options.beam_size,
+        "ctc_weight": loaded.options.ctc_weight,
+    }
 
 
 def _fully_tuned(entry: str, settings: dict[str, Any], search: dict[str, Any]) -> "tuple[str, Router]":

@@ -125,8 +125,8 @@ def _measure(report: RoutingReport, router: "Router", known: Sequence[str], boot
 
 def decoding_of(router: "Router") -> dict[str, Any]:
     """What enters the key of a score."""
-    beam = router.options.beam_size
-    return {"search": "greedy" if beam == 1 else f"beam{beam}"}
+    beam, ctc = router.options.beam_size, router.options.ctc_weight
+    return {"search": "greedy" if beam == 1 else f"beam{beam}", **({"ctc_weight": ctc} if ctc else {})}
 
 
 def expected(language: str, known: Sequence[str]) -> str:

@@ -1,16 +1,65 @@
-"""CTC of a hybrid model: the best path, and prefix scores for the joint search.
+"""CTC of a hybrid model: its head where that lies in a file of its own, the best path, and prefix scores for the search.
 
 Prefix scores are those of Watanabe et al. 2017 (Hybrid CTC/Attention, Algorithm 2) as ESPnet's CTCPrefixScoreTH
 computes them, with two differences in how, none in what: all clips of a batch at once, and the forward recursion over
 frames as one cumulative log-sum in float64 instead of a Python loop.
 
 ESPnet counts the prompt (language, task, no-timestamps) as labels already emitted, so scoring starts that many frames
-into the clip; kept, because scores must be equal.
+into the clip; kept for its models, because scores must be equal.
 """
 
-import torch
+from pathlib import Path
 
+import torch
+from torch import nn
+
+from zoo.errors import ModelError
+
+HEAD = "ctc.safetensors"
+"""Beside a Whisper's weights: `weight` `[1 + tokens, width]` and `bias`, on the encoder's output. Symbol 0 is the blank,
+token i is symbol i + 1; special tokens have none."""
 NEVER = -1.0e10  # ESPnet's logzero
+
+
+def write_head(head: nn.Linear, folder: Path) -> None:
+    """Keep the head beside the weights of its model, as float16."""
+    from safetensors.torch import save_file
+
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in head.state_dict().items()}
+    save_file(tensors, folder / HEAD)
+
+
+def read_head(folder: Path, width: int) -> nn.Linear | None:
+    """The head that lies in the folder; None where none does. Raises ModelError for one of another width."""
+    from safetensors.torch import load_file
+
+    if not (folder / HEAD).is_file():
+        return None
+    tensors = load_file(folder / HEAD)
+    weight = tensors.get("weight")
+    if weight is None or weight.ndim != 2 or weight.shape[1] != width or set(tensors) != {"weight", "bias"}:
+        found = {name: tuple(value.shape) for name, value in tensors.items()}
+        raise ModelError(
+            f"{folder / HEAD} is no CTC head of this model: {found}", valid=f"weight [1 + tokens, {width}] and bias"
+        )
+    head = nn.Linear(width, weight.shape[0])
+    head.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return head.requires_grad_(False)
+
+
+def head_scores(head: nn.Linear, states: torch.Tensor, frames: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Log-probabilities `[B, T, tokens + 1]` of a model's tokens, the blank last; a special token's is `NEVER`.
+
+    states `[B, T, d]`; frames int64 `[B]`: behind so many a clip holds nothing but a certain blank, which changes no score.
+    """
+    found = head(states.to(head.weight.dtype)).float().log_softmax(-1)
+    scores = found.new_full((*found.shape[:2], tokens + 1), NEVER)
+    scores[..., : found.shape[-1] - 1] = found[..., 1:]
+    scores[..., tokens] = found[..., 0]
+    filled = torch.arange(found.shape[1], device=frames.device)[None] >= frames[:, None]
+    scores[filled] = NEVER
+    scores[..., tokens].masked_fill_(filled, 0.0)
+    return scores
 
 
 class CtcPrefixScorer:

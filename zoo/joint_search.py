@@ -1,4 +1,4 @@
-"""The search of ESPnet's BatchBeamSearch, over many clips at once.
+"""Beam search in which CTC has a say: that of ESPnet's BatchBeamSearch, over many clips at once.
 
 Not transformers' beam search (zoo/search.py): the beams that end leave the search and are not replaced, the scores are
 those of the whole distribution (forbidden tokens are not renormalised away), CTC scores join, and a clip is over when
@@ -9,51 +9,21 @@ to `zoo.rows` with the same index.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from zoo import rows
-from zoo.owsm_ctc import CtcPrefixScorer
+from zoo.ctc import CtcPrefixScorer
 from zoo.search import Found, Stepper
 
 PRE_BEAM = 1.5  # CTC scores so many times the beam of the decoder's best tokens, as in ESPnet
 END_DETECT_LENGTHS = 3
 END_DETECT_MARGIN = -10.0
 
-
-@dataclass(frozen=True)
-class TimestampRules:
-    """Which tokens may follow, as ESPnet's ScoreFilter has it: no timestamps where the row holds no-timestamps (the
-    prompt's, or one that the model wrote itself); else they come in pairs around text and never go back.
-
-    first, last: ids of the first and the last timestamp; none: id of no-timestamps; end: id of the end token.
-    """
-
-    first: int
-    last: int
-    none: int
-    end: int
-
-    def __call__(self, tokens: torch.Tensor, prompt: int, scores: torch.Tensor) -> torch.Tensor:
-        """tokens int64 `[R, length]`, the first `prompt` of them the prompt; scores `[R, V]`, forbidden ones -inf."""
-        ids = torch.arange(scores.shape[1], device=scores.device)[None]
-        is_time = (ids >= self.first) & (ids <= self.last)
-        plain = (tokens == self.none).any(dim=1, keepdim=True)
-        if bool(plain.all()):
-            return scores.masked_fill(is_time, -math.inf)
-        written = tokens[:, prompt:]
-        if written.shape[1] == 0:
-            return scores.masked_fill(torch.where(plain, is_time, ~is_time), -math.inf)
-        times = (written >= self.first) & (written <= self.last)
-        latest = torch.where(times, written, -1).amax(dim=1, keepdim=True)  # they never go back
-        open_pair = times.sum(dim=1, keepdim=True) % 2 == 1
-        in_text = (ids == self.end) | (is_time & (ids <= latest))
-        may_follow = (is_time & (ids >= written[:, -1:])) | (ids == self.end)
-        between = ~may_follow | ~times[:, -1:]
-        forbidden = torch.where(plain, is_time, torch.where(open_pair, in_text, between))
-        return scores.masked_fill(forbidden, -math.inf)
+Rules = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
+"""Tokens int64 `[R, length]`, how many of them are the prompt, scores `[R, V]` -> scores, those of forbidden tokens -inf."""
 
 
 @dataclass
@@ -87,13 +57,16 @@ def search(
     end: int,
     limits: Sequence[int],
     beams: int,
-    rules: TimestampRules,
+    rules: Rules,
     *,
     ctc: CtcPrefixScorer | None = None,
     ctc_weight: float = 0.0,
     length_penalty: float = 0.0,
+    prompt_as_labels: bool = True,
 ) -> list[Found]:
-    """prompt: int64 `[B, P]`; limits: most new tokens of each clip. `Found.log_probability` is the joint score."""
+    """prompt: int64 `[B, P]`; limits: most new tokens of each clip. `Found.log_probability` is the joint score.
+
+    prompt_as_labels: ESPnet's scores count the prompt's tokens behind the first as labels that CTC has emitted."""
     device = prompt.device
     count, prompt_length = prompt.shape
     clips = [_Clip() for _ in range(count)]
@@ -105,7 +78,8 @@ def search(
         logits = stepper.start()
         for step in range(max(limits)):
             scores = rules(tokens, prompt_length, (1.0 - ctc_weight) * logits.float().log_softmax(dim=-1))
-            labels, gained = _candidates(scores, beams, end, tokens, clip, ctc, ctc_weight)
+            emitted = step + (prompt_length - 1 if prompt_as_labels else 0)
+            labels, gained = _candidates(scores, beams, end, tokens[:, -1], emitted, clip, ctc, ctc_weight)
             source, column, value = _best(total[:, None] + gained, clip, count, beams)
             if len(source) == 0:
                 break
@@ -139,7 +113,8 @@ def _candidates(
     scores: torch.Tensor,
     beams: int,
     end: int,
-    tokens: torch.Tensor,
+    last: torch.Tensor,
+    emitted: int,
     clip: torch.Tensor,
     ctc: CtcPrefixScorer | None,
     ctc_weight: float,
@@ -159,7 +134,7 @@ def _candidates(
     else:
         label = scores.topk(size, dim=-1).indices
         label = torch.cat([label, torch.full_like(label[:, :1], end)], dim=1)
-    gain, _ = ctc.score(clip, tokens[:, -1], tokens.shape[1] - 1, label)
+    gain, _ = ctc.score(clip, last, emitted, label)
     value = scores.gather(1, label) + ctc_weight * gain.float()
     if not everything:  # the end token stands last: not twice
         doubled = label[:, :-1] == end
