@@ -15,6 +15,7 @@ from training.run import read_status
 from training.seeds import mixed_seed
 from training.tokenizer import kept, learn
 from zoo.errors import DataError, RecipeError
+from zoo.interface import DecodeOptions
 from zoo.speech import Utterance
 
 RECIPE = Path("training/recipes/debug/base.yaml")
@@ -253,6 +254,10 @@ def test_a_run_that_goes_on_from_a_base(manifests, tmp_path, small):
     hidden = base.encode(features)
     assert hidden.values.shape[1] == 50
     assert hidden.lengths.tolist() == [38]
+    options[:2] = ["learn.steps=1", f"learn.start_from={run / 'model'}"]
+    again = zoo.load(str(train_base(recipe(manifests, tmp_path, *options, "learn.learning_rate=1e-12")) / "model"))
+    assert torch.allclose(again.ctc.weight, base.ctc.weight, atol=1e-3), "its CTC head is gone on with, too"
+    assert again.decode(again.encode(again.features([Utterance(audio)])), ["en"], DecodeOptions(2, ctc_weight=0.3))
     with pytest.raises(RecipeError, match=r"model.dropout is 0.1.*0 where learn.parallel=2"):
         recipe(manifests, tmp_path, "learn.parallel=2")
     with pytest.raises(RecipeError, match=r"model.hop_samples is 500.*fft_samples=400"):
