@@ -164,7 +164,7 @@ def make_chunk(chunk: Chunk) -> tuple[Chunk, list[dict]]:
         soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
         head = {"path": str(path.relative_to(work.out)), "duration": round(len(samples) / SAMPLE_RATE, 3)}
         rows.append({**head, **row})
-    _write(kept, rows)
+    write_rows(kept, rows)
     return chunk, rows
 
 
@@ -195,7 +195,7 @@ def _copy_recorded(job: tuple[int, HumanClip, Path, str]) -> dict | None:
     return row if clip.text else {**row, "transcribed": False}
 
 
-def _write(path: Path, rows: list[dict]) -> None:
+def write_rows(path: Path, rows: list[dict]) -> None:
     """A manifest, whole or not at all."""
     staged = path.with_name(f".{path.name}.part")
     staged.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
@@ -266,7 +266,7 @@ def build(options: argparse.Namespace) -> None:
         for key, found in sorted(synthetic.items())
     }
     for name, rows in sorted(manifests(ordered, recordings, options.seed).items()):
-        _write(out / name, rows)
+        write_rows(out / name, rows)
         hours = sum(row["duration"] for row in rows) / 3600
         languages = Counter(row["lang"] for row in rows)
         speakers = len({row["speaker"] for row in rows})

@@ -10,9 +10,7 @@ bytes, whatever `--jobs` says. Writes `reading_LANGUAGE_train.jsonl` beside the 
 """
 
 import argparse
-import json
 import multiprocessing
-import os
 import random
 import sys
 import time
@@ -20,12 +18,12 @@ from pathlib import Path
 
 import soundfile
 
-from training.data.embedded import Work, plain
+from training.data.embedded import Work, plain, write_rows
 from training.data.prompts_human import Forbidden, read_human
 from training.data.prompts_sources import gather
 from training.data.synthesis_channel import ChannelOptions, Channels
 from training.data.synthesis_plan import CHUNK, Chunk
-from training.data.voices import untested
+from training.data.voices import add_arguments, untested
 from zoo.errors import BoliError
 from zoo.speech import SAMPLE_RATE
 
@@ -82,9 +80,7 @@ def build(options: argparse.Namespace) -> None:
     for language, found in sorted(rows.items()):
         found = untested(found, language, options.out)
         path = options.out / f"reading_{language}_train.jsonl"
-        staged = path.with_name(f".{path.name}.part")
-        staged.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found), "utf-8")
-        os.replace(staged, path)
+        write_rows(path, found)
         hours = sum(row["duration"] for row in found) / 3600
         words = len({word for row in found for word in row["text"].split()})
         print(f"{path.name}: {len(found)} clips, {hours:.2f} h, {words} different words")
@@ -95,15 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.data.reading", description="More texts, read by espeak-ng, for the embedded model."
     )
-    parser.add_argument("--out", type=Path, required=True, help="the corpus's folder")
-    parser.add_argument("--text", type=Path, required=True, help="folder with udhr.LANGUAGE.txt")
+    add_arguments(parser, clips=sum(CLIPS.values()))
     parser.add_argument("--reading", type=Path, required=True, help="folder with LANGUAGE.txt, one text a line")
-    parser.add_argument("--words", type=Path, help="folder with LANGUAGE.txt word lists")
-    parser.add_argument("--speech", type=Path, help="recorded clips whose test texts must not be spoken")
-    parser.add_argument("--extra", type=Path, action="append", default=[], help="further recorded clips of that form")
-    parser.add_argument("--scale", type=float, default=1.0, help="1: 60,000 clips")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--seed", type=int, default=0)
     try:
         build(parser.parse_args(argv))
     except BoliError as error:

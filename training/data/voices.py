@@ -27,6 +27,7 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+from training.data.embedded import write_rows
 from training.data.prompts import text_id
 from training.data.prompts_human import Forbidden, read_human
 from training.data.prompts_sources import Texts, gather
@@ -227,26 +228,29 @@ def build(options: argparse.Namespace) -> None:
     for language, found in sorted(rows.items()):
         found = untested(found, language, options.out)
         path = options.out / f"voices_{language}_train.jsonl"
-        staged = path.with_name(f".{path.name}.part")
-        staged.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found), "utf-8")
-        os.replace(staged, path)
+        write_rows(path, found)
         hours = sum(row["duration"] for row in found) / 3600
         print(f"{path.name}: {len(found)} clips, {hours:.2f} h, {len({row['speaker'] for row in found})} speakers")
     print(f"made in {time.monotonic() - started:.0f} s")
+
+
+def add_arguments(parser: argparse.ArgumentParser, clips: int) -> None:
+    """Those of a command that adds training clips to a corpus, so many at scale 1."""
+    parser.add_argument("--out", type=Path, required=True, help="the corpus's folder")
+    parser.add_argument("--text", type=Path, required=True, help="folder with udhr.LANGUAGE.txt")
+    parser.add_argument("--words", type=Path, help="folder with LANGUAGE.txt word lists")
+    parser.add_argument("--speech", type=Path, help="recorded clips whose test texts must not be spoken")
+    parser.add_argument("--extra", type=Path, action="append", default=[], help="further recorded clips of that form")
+    parser.add_argument("--scale", type=float, default=1.0, help=f"1: about {clips:,} clips")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--seed", type=int, default=0)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.data.voices", description="Voices cut from recordings, for the embedded model."
     )
-    parser.add_argument("--out", type=Path, required=True, help="the corpus's folder")
-    parser.add_argument("--text", type=Path, required=True, help="folder with udhr.LANGUAGE.txt")
-    parser.add_argument("--words", type=Path, help="folder with LANGUAGE.txt word lists")
-    parser.add_argument("--speech", type=Path, help="recorded clips whose test texts must not be spoken")
-    parser.add_argument("--extra", type=Path, action="append", default=[], help="further recorded clips of that form")
-    parser.add_argument("--scale", type=float, default=1.0, help="1: about 24,000 clips")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--seed", type=int, default=0)
+    add_arguments(parser, clips=24_000)
     try:
         build(parser.parse_args(argv))
     except BoliError as error:
