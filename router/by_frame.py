@@ -18,11 +18,11 @@ from zoo.interface import Hypothesis, TimedWord
 from zoo.speech import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from router.switching import Spoken
+    from router.stretches import Spoken
 
 
 def write_by_frame(
-    base, bank, adapters, lowest_layers, listened, heard: "list[Spoken]", utterance, options, clock, previous
+    base, bank, adapters, lowest_layers, listened, heard: "Sequence[Spoken]", utterance, options, clock, previous
 ) -> list[Part]:
     """The parts of one chunk: one pass under a mixture that changes with its stretches.
 

@@ -14,7 +14,7 @@ from zoo.joining import together
 from zoo.speech import Utterance
 
 if TYPE_CHECKING:
-    from router.switching import Spoken
+    from router.stretches import Spoken
 
 
 def write_segments(

@@ -18,7 +18,7 @@ import torch
 from adapters.bank import Bank
 from router.classifier import Classifier
 from router.seams import frame_samples
-from router.switching import permitted_frames
+from router.stretches import permitted_frames
 from zoo.errors import ModelError, RoutingError
 from zoo.speech import SAMPLE_RATE, Utterance
 

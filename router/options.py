@@ -35,8 +35,9 @@ class TranscribeOptions(PolicyOptions):
     cut_loops: bool = True
     """Where only the limit of tokens ended a text that was repeating itself, keep what it repeats once."""
     rescore: bool = True
-    """Let each candidate language write a clip that the classifier is not sure of, and hear how sure it is; only where the
-    classifier's config says how (`boli train rescoring`)."""
+    """Let each candidate language write a clip that the classifier is not sure of, and hear how sure it is (only where the
+    classifier's config says how: `boli train rescoring`); write a clip that seems to change language in several versions, and
+    take the most probable one."""
     vad: Literal["silero", "energy"] = "silero"
     """What finds the pauses in which long audio is cut."""
     switching: bool | None = None

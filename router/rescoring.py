@@ -89,21 +89,14 @@ def heard_again(
     clock: Clock,
     rescoring: Rescoring,
     previous: str = "",
-    known: Mapping[int, Mapping[str, float]] | None = None,
 ) -> list[Listened]:
     """`batch` with new probabilities where the candidates have written.
 
-    rows: positions in the whole batch that may be heard again, rising; known: of some of them, how surely each language
-    writes, where that was asked before; the rest as for `switching.run`."""
+    rows: positions in the whole batch that may be heard again, rising; the rest as for `switching.run`."""
     said = [row for one in batch for row in one.probabilities]
     permitted = {i: permitted_row(said[i], options) for i in rows}
-    written = {i: dict(sure) for i, sure in (known or {}).items() if i in permitted and rescoring.weight}
-    pairs = [
-        (i, tag)
-        for i in rows
-        if i not in written
-        for tag in candidates(permitted[i], writable(base, permitted[i]), rescoring)
-    ]
+    written: dict[int, dict[str, float]] = {}
+    pairs = [(i, tag) for i in rows for tag in candidates(permitted[i], writable(base, permitted[i]), rescoring)]
     found_sure = write_each(base, bank, adapters, lowest_layers, batch, pairs, utterances, options, clock, previous)
     for (i, tag), sure in zip(pairs, found_sure, strict=True):
         written.setdefault(i, {})[tag] = sure
@@ -111,9 +104,14 @@ def heard_again(
         total = sum(permitted[i].values())
         new = {tag: total * p for tag, p in rescored(permitted[i], found, rescoring).items()}
         said[i] = dict(sorted({**said[i], **new}.items(), key=lambda item: -item[1]))
+    return said_anew(batch, said)
+
+
+def said_anew(batch: Sequence[Listened], said: Sequence[dict[str, float]]) -> list[Listened]:
+    """`batch` with these probabilities, one row's after the other."""
     again, first = [], 0
     for one in batch:
-        again.append(replace(one, probabilities=said[first : first + len(one)]))
+        again.append(replace(one, probabilities=list(said[first : first + len(one)])))
         first += len(one)
     return again
 

@@ -30,9 +30,12 @@ class Smoothing:
     """Switching is on by itself where the stretches are at least this much more probable, in nat-seconds, than any one
     language throughout."""
     margin: float | None = None
-    """And where that is shown, the recording is written both ways, in segments and in each language as a whole: the whole in
-    its surest language may be this much surer than the segments, in nats a token (router/rescoring.py). None: nobody writes
-    to find out."""
+    """And where that is shown, the recording is also written as a whole in each language (router/versions.py): the most probable
+    whole may have a score this much larger than the most probable cut. None: nobody writes it as a whole."""
+    written: float = 2.0
+    """Weight of the decoder's log-probability in a version's score, where that of CTC is 1."""
+    heard: float = 4.0
+    """Weight of the classifier's frames in it, for each nat-second."""
     context_s: float = 0.0
     """Audio beyond its own that a segment is encoded with on each side; the decoder never sees its frames. Where it was
     measured it did harm (docs/log.md)."""
@@ -40,7 +43,7 @@ class Smoothing:
     """A seam may move by this much to where it is quietest, so that it cuts no word."""
 
     def __post_init__(self):
-        for name in ("cost", "shortest_s", "shown", "context_s", "seam_s"):
+        for name in ("cost", "shortest_s", "shown", "written", "heard", "context_s", "seam_s"):
             if not getattr(self, name) >= 0:
                 raise ModelError(f"switching {name} is {getattr(self, name)}", valid="0 or more")
         if not self.floor < 0:

@@ -1,13 +1,15 @@
-"""Many clips up to the tap, and what the classifier says of each."""
+"""Clips as the router hears them: cut as it cuts them, up to the tap, and what the classifier says of each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
+from training.clips import Clips
 from zoo.speech import Utterance
 
 if TYPE_CHECKING:
+    from router.chunks import Chunk
     from router.router import Router
 
 
@@ -28,3 +30,16 @@ def listened(router: "Router", utterances: Sequence[Utterance]) -> list[tuple[di
             frames = found.frames or [None] * len(batch)
             heard.update(zip(batch, zip(found.probabilities, frames, strict=True), strict=True))
     return [heard[k] for k in range(len(utterances))]
+
+
+def pieces_of(router: "Router", clips: Clips, i: int) -> "Iterator[Chunk]":
+    """Clip i as the router cuts it."""
+    from router.chunks import Recording
+    from router.vad import voice_activity
+
+    return Recording([clips.audio(i)], router.longest_s, lambda: voice_activity(router.options.vad)).chunks()
+
+
+def sources_of(clips: Clips) -> list[str]:
+    """The manifest that each clip is from."""
+    return clips.sources or [""] * len(clips)

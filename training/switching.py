@@ -5,7 +5,7 @@ tried on what was heard. The classifier's weights are not touched; its config ge
 were chosen. Clips of a test set are refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 from pathlib import Path
@@ -27,18 +27,16 @@ from training.evaluation.switches import (
     spoken_switches,
     tally,
 )
+from training.listening import listened, pieces_of, sources_of
+from training.versions import choose_between_versions
 from zoo.errors import DataError
 from zoo.speech import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from router.chunks import Chunk
     from router.router import Router
 
 TOLERANCE_S = 0.5  # of the offline F1 that is maximised
 ALARMS = 2.0  # false alarms a minute that the causal decision may give
-SHOWN_WRONGLY = 0.05  # share of clips in one language, but always one clip, in which switching may be on by itself
-
-MARGINS = (-0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6)
 CONTEXTS_S = (0.0, 0.1, 0.2)
 CONTEXT_CLIPS = 40  # whose segments are written with each context
 COSTS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
@@ -75,6 +73,8 @@ def choose(
     context_s, measured["context"] = _context(router, clips, switched)
     offline = replace(offline, context_s=context_s)
     say(f"context: {measured['context']}")
+    if len(switched) < len(clips):
+        offline, measured["versions"] = choose_between_versions(router, clips, switched, offline, say)
     causal, measured["causal"] = _causal(router, clips, alarms, offline.floor, say)
     say(f"causal: {measured['causal']}")
     return Chosen(offline, causal, measured)
@@ -82,16 +82,12 @@ def choose(
 
 def refuse_test_clips(clips: Clips, remedy: str) -> None:
     """Raises DataError where a clip belongs to a test set: what is chosen on one cannot be tested on it."""
-    if held_out := [r.id for r, name in zip(clips.records, _sources(clips), strict=True) if _is_test(r.subset, name)]:
+    if held_out := [r.id for r, name in zip(clips.records, sources_of(clips), strict=True) if _is_test(r.subset, name)]:
         raise DataError(
             f"{len(held_out)} clips belong to a test set, {held_out[0]} first",
             valid="a validation set: what is chosen on a test set cannot be tested on it",
             remedy=remedy,
         )
-
-
-def _sources(clips: Clips) -> list[str]:
-    return clips.sources or [""] * len(clips)
 
 
 def _is_test(subset: str, source: str) -> bool:
@@ -106,7 +102,7 @@ def _offline(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[S
     heard = _heard(router, clips)
     spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}
     rate = router.base.frame_rate
-    sources = _sources(clips)
+    sources = sources_of(clips)
     parts = [{i: heard[i] for i in heard if sources[i] == name} for name in dict.fromkeys(sources[i] for i in switched)]
     best: tuple[float, float, Smoothing] | None = None
     for cost, shortest_s, floor in product(COSTS, SHORTEST_S, FLOORS):
@@ -120,86 +116,7 @@ def _offline(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[S
     total = _offline_tally(clips, heard, spoken, languages, rate, options)
     measured: dict[str, Any] = {"f1_by_manifest": best[0]}
     measured |= {"f1": total.f1, "precision": total.precision, "recall": total.recall, "within_s": TOLERANCE_S}
-    if len(switched) < len(clips):
-        options, measured["by_itself"] = by_itself(
-            written_both_ways(router, clips, options), switched, sources, options
-        )
     return options, {"offline": measured}
-
-
-def by_itself(
-    found: Mapping[int, Sequence[tuple[float, float]]],
-    switched: Sequence[int],
-    sources: Sequence[str],
-    options: Smoothing,
-) -> tuple[Smoothing, dict[str, float]]:
-    """When switching is on by itself: the `shown` and `margin` under which most of the clips that switch show several
-    languages and are borne out by their texts, each manifest counting the same, and few enough of those in one language
-    (SHOWN_WRONGLY); among equals the larger `shown`, then the smaller margin.
-
-    A validation set's speakers are mostly known, so on it the frames alone tell the clips that switch from the others nearly
-    as well; a new voice is often heard as several languages, and then the text written in one is much the surer.
-
-    found: what `written_both_ways` gives; switched: the clips that switch; sources: the manifest of each clip.
-    """
-    groups = [[i for i in switched if sources[i] == name] for name in dict.fromkeys(sources[i] for i in switched)]
-    alone = sorted(set(found) - set(switched))
-    allowed = max(1, int(SHOWN_WRONGLY * len(alone)))
-
-    def on(i: int, shown: float, margin: float) -> bool:
-        return any(gain >= shown and gap <= margin for gain, gap in found[i])
-
-    best: tuple[float, float, float] | None = None
-    for shown in (0.0, *(round(gain + 1e-3, 3) for i in alone for gain, _ in found[i])):
-        for margin in MARGINS:
-            if sum(on(i, shown, margin) for i in alone) <= allowed:
-                share = float(np.mean([np.mean([on(i, shown, margin) for i in group]) for group in groups]))
-                best = max(best or (share, shown, -margin), (share, shown, -margin))
-    assert best is not None, "no clip in one language shows more than the largest of their gains"
-    shown, margin = best[1], -best[2]
-    measured = {
-        "shown_where_switched": float(np.mean([on(i, shown, margin) for i in switched])),
-        "shown_where_not": float(np.mean([on(i, shown, margin) for i in alone])),
-    }
-    return replace(options, shown=shown, margin=margin), measured
-
-
-def written_both_ways(router: "Router", clips: Clips, smoothing: Smoothing) -> dict[int, list[tuple[float, float]]]:
-    """Of each clip, for each piece of it in which smoothing finds several languages: how much more probable they are than
-    one throughout (nat-seconds), and how much surer the piece is written as a whole in its surest language than in segments
-    (nats a token)."""
-    from router.by_segment import write_segments
-    from router.passes import Clock, listen
-    from router.rescoring import greedily, surety, writable, write_each
-    from router.switching import spoken_in
-    from zoo.speech import Utterance
-
-    base, bank, clock = router.base, router.bank, Clock(router.base.device)
-    options = replace(router.options, switching=True)
-    lowest = [router.lowest_layers[name] for name in router.adapters.values()]
-    assert router.classifier is not None, "router.load gives one"
-    tags = writable(base, router.classifier.languages)
-    found: dict[int, list[tuple[float, float]]] = {i: [] for i in range(len(clips))}
-    for i in range(len(clips)):
-        for chunk in _pieces(router, clips, i):
-            utterance = Utterance(chunk.audio)
-            one = listen(base, bank, router.classifier, lowest, [utterance], clock)
-            assert one.frames is not None, "as in _heard"
-            spans = spoken_in(one.frames[0], router.classifier, utterance, base, options, smoothing)
-            if len(spans) < 2:
-                continue
-            gain = smooth(one.frames[0].float().cpu().numpy(), base.frame_rate, smoothing).gain
-            pairs = [(0, tag) for tag in tags]
-            whole = write_each(
-                base, bank, router.adapters, router.lowest_layers, [one], pairs, [utterance], options, clock
-            )
-            parts = write_segments(
-                base, bank, router.adapters, router.lowest_layers, [utterance], [(0, span) for span in spans],
-                greedily(options), clock, "", smoothing.context_s,
-            )  # fmt: skip
-            segments = surety([p for part in parts for p in part.hypothesis.token_log_probabilities])
-            found[i].append((gain, max(whole) - segments))
-    return found
 
 
 def _offline_tally(clips, heard, spoken, languages, rate: float, options: Smoothing) -> Tally:
@@ -215,21 +132,12 @@ def _offline_tally(clips, heard, spoken, languages, rate: float, options: Smooth
     return tally(matchings, float(clips.lengths[list(heard)].sum()) / SAMPLE_RATE)
 
 
-def _pieces(router: "Router", clips: Clips, i: int) -> "Iterator[Chunk]":
-    """Clip i as the router cuts it."""
-    from router.chunks import Recording
-    from router.vad import voice_activity
-
-    return Recording([clips.audio(i)], router.longest_s, lambda: voice_activity(router.options.vad)).chunks()
-
-
 def _heard(router: "Router", clips: Clips) -> dict[int, list[tuple[float, np.ndarray]]]:
     """Every clip as the router hears it: of each piece of it where it starts, in seconds, and log-probabilities `[T, L]`
     of its frames. A clip of nothing but silence has none."""
-    from training.listening import listened
     from zoo.speech import Utterance
 
-    pieces = [(i, chunk) for i in range(len(clips)) for chunk in _pieces(router, clips, i)]
+    pieces = [(i, chunk) for i in range(len(clips)) for chunk in pieces_of(router, clips, i)]
     heard: dict[int, list[tuple[float, np.ndarray]]] = {}
     for (i, chunk), (_, frames) in zip(
         pieces, listened(router, [Utterance(chunk.audio) for _, chunk in pieces]), strict=True
@@ -247,7 +155,7 @@ def _context(router: "Router", clips: Clips, switched: Sequence[int]) -> tuple[f
     from router.passes import Clock
     from router.policies import Decision
     from router.seams import frame_samples
-    from router.switching import Spoken
+    from router.stretches import Spoken
     from training.evaluation.codeswitching_runs import cuts_of, scorable_clip
     from training.evaluation.metrics import align, summarise
     from training.evaluation.normalisers import normaliser

@@ -1,4 +1,5 @@
-"""CTC of a hybrid model: its head where that lies in a file of its own, the best path, and prefix scores for the search.
+"""CTC of a hybrid model: its head where that lies in a file of its own, the best path, scores
+of whole texts, and prefix scores for the search.
 
 Prefix scores are those of Watanabe et al. 2017 (Hybrid CTC/Attention, Algorithm 2) as ESPnet's CTCPrefixScoreTH
 computes them, with two differences in how, none in what: all clips of a batch at once, and the forward recursion over
@@ -8,9 +9,11 @@ ESPnet counts the prompt (language, task, no-timestamps) as labels already emitt
 into the clip; kept for its models, because scores must be equal.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from zoo.errors import ModelError
@@ -121,6 +124,20 @@ def _recursion(first: torch.Tensor, into: torch.Tensor, x: torch.Tensor) -> torc
     before = torch.cat([torch.zeros_like(total[:, :1]), total[:, :-1]], dim=1)
     terms = torch.cat([first[:, None], (into - before)], dim=1)
     return total + terms.logcumsumexp(1)[:, 1:]
+
+
+def text_log_probabilities(scores: torch.Tensor, blank: int, texts: Sequence[Sequence[int]]) -> list[float]:
+    """Log-probability of each token sequence, summed over all its alignments (Graves et al. 2006), for one clip of
+    scores `[T, V]`; `NEVER` for one that is longer than the clip's frames allow."""
+    lengths = torch.tensor([len(text) for text in texts], device=scores.device)
+    targets = torch.zeros(len(texts), max([1, *map(len, texts)]), dtype=torch.int64, device=scores.device)
+    for row, text in zip(targets, texts, strict=True):
+        row[: len(text)] = torch.tensor(text, dtype=torch.int64, device=scores.device)
+    frames = torch.full_like(lengths, len(scores))
+    losses = F.ctc_loss(
+        scores.double()[:, None].expand(-1, len(texts), -1), targets, frames, lengths, blank, reduction="none"
+    )
+    return (-losses).clamp(min=NEVER).tolist()
 
 
 def best_path(log_probabilities: torch.Tensor, blank: int) -> list[tuple[list[int], list[float], float]]:

@@ -16,6 +16,7 @@ from torch import nn
 from zoo import rows
 from zoo.cached_stepper import CachedStepper
 from zoo.card import Card
+from zoo.ctc import text_log_probabilities
 from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
 from zoo.interface import DecodeOptions, Hidden, Hypothesis, Piece, Site
@@ -149,6 +150,27 @@ class EncoderDecoder(ABC):
         start = torch.full((hidden.values.shape[0], 1), self._start_token, device=self.device)
         logits = self._stepper(hidden, start, 1).start().float()
         return logits[:, list(self._language_ids.values())].softmax(dim=-1)
+
+    @torch.inference_mode()
+    def text_log_probabilities(self, hidden: Hidden, texts: Sequence[str]) -> list[float] | None:
+        """Log-probability of each text for the one clip of `hidden` under CTC; None where the model has no CTC."""
+        scores = self._ctc_scores(hidden)
+        if scores is None:
+            return None
+        frames = int(hidden.lengths[0])
+        return text_log_probabilities(scores[0, :frames], self._blank, [self._tokens(text) for text in texts])
+
+    @abstractmethod
+    def _ctc_scores(self, hidden: Hidden) -> torch.Tensor | None:
+        """Log-probabilities `[B, T, V]` of the CTC head; None where there is none."""
+
+    @property
+    @abstractmethod
+    def _blank(self) -> int:
+        """CTC's blank, as `_ctc_scores` numbers it."""
+
+    @abstractmethod
+    def _tokens(self, text: str) -> list[int]: ...
 
     @property
     @abstractmethod

@@ -170,7 +170,9 @@ class OwsmBase(EncoderDecoder):
         """
         if options.ctc_weight == 1.0 and options.beam_size == 1:
             self._check(hidden, languages, options)
-            paths = best_path(self._ctc_scores(hidden), self.module.blank_id)
+            scores = self._ctc_scores(hidden)
+            assert scores is not None, "checked"
+            paths = best_path(scores, self._blank)
             found = [Found(tokens, score, values) for tokens, values, score in paths]
             return self._hypotheses(found, languages, hidden, options)
         return super().decode(hidden, languages, options)
@@ -206,9 +208,10 @@ class OwsmBase(EncoderDecoder):
     def _n_tokens(self) -> int:
         return self.module.vocab_size
 
-    def _ctc_scores(self, hidden: Hidden) -> torch.Tensor:
-        """Log-probabilities `[B, T, V]`; a frame that a clip was filled up with holds nothing but a certain blank, which
-        changes no score."""
+    def _ctc_scores(self, hidden: Hidden) -> torch.Tensor | None:
+        """A frame that a clip was filled up with holds nothing but a certain blank, which changes no score."""
+        if self.module.ctc is None:
+            return None
         scores = self.module.ctc.log_softmax(hidden.values).float()
         if hidden.seen is not None:
             filled = ~frame_mask(hidden.seen, scores.shape[1])
@@ -225,7 +228,9 @@ class OwsmBase(EncoderDecoder):
         network = self.module
         ctc = None
         if options.ctc_weight:
-            ctc = CtcPrefixScorer(self._ctc_scores(hidden), network.blank_id, network.eos)
+            scores = self._ctc_scores(hidden)
+            assert scores is not None, "checked"
+            ctc = CtcPrefixScorer(scores, self._blank, network.eos)
         found = search(
             stepper,
             prompt,
@@ -241,6 +246,13 @@ class OwsmBase(EncoderDecoder):
 
     def _text(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens)
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text)
+
+    @property
+    def _blank(self) -> int:
+        return self.module.blank_id
 
     @property
     def _first_time(self) -> int:

@@ -182,8 +182,8 @@ class WhisperBase(EncoderDecoder):
     ) -> list[Found]:
         processors = self._processors[options.timestamps](prompt.shape[1])
         if options.ctc_weight:
-            assert self.ctc is not None, "checked"
-            scores = head_scores(self.ctc, hidden.values, hidden.lengths, self._n_tokens)
+            scores = self._ctc_scores(hidden)
+            assert scores is not None, "checked"
             found = search(
                 stepper,
                 prompt,
@@ -191,7 +191,7 @@ class WhisperBase(EncoderDecoder):
                 limits,
                 options.beam_size,
                 lambda tokens, _, scores: reduce(lambda kept, rule: rule(tokens, kept), processors, scores),
-                ctc=CtcPrefixScorer(scores, self._n_tokens, self.end_token),
+                ctc=CtcPrefixScorer(scores, self._blank, self.end_token),
                 ctc_weight=options.ctc_weight,
                 length_penalty=0.0 if options.length_penalty is None else options.length_penalty,
                 prompt_as_labels=False,
@@ -203,8 +203,18 @@ class WhisperBase(EncoderDecoder):
             found = greedy(stepper, prompt, self.end_token, limits, processors)
         return [without_loop(each) for each in found] if options.cut_loops else found
 
+    def _ctc_scores(self, hidden: Hidden) -> torch.Tensor | None:
+        return None if self.ctc is None else head_scores(self.ctc, hidden.values, hidden.lengths, self._n_tokens)
+
+    @property
+    def _blank(self) -> int:
+        return self._n_tokens
+
     def _text(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     @property
     def _first_time(self) -> int:

@@ -14,7 +14,8 @@ from tests import toy
 from tests.toy_router import name_toy, switched
 from training.data.codeswitch import CodeSwitchOptions, make
 from training.data.manifest import read_manifest
-from training.switching import MARGINS
+from training.versions import HEARD, WRITTEN, by_itself
+from zoo.errors import DataError
 
 
 def write_manifest(folder, name: str, subset: str, seed: int, **more):
@@ -151,11 +152,12 @@ def test_parameters_are_chosen_and_kept_with_the_classifier(toy_folder, toy_stor
     chosen = after.config.switching
     assert chosen["offline"]["cost"] == 0.3, "a cost of 5 finds nothing"
     assert chosen["causal"]["threshold"] < 3.0
-    assert Smoothing(**chosen["offline"]).shown == 0.0, "no clip in one language shows another: nothing more is asked"
-    assert chosen["offline"]["margin"] in MARGINS
-    alone = chosen["chosen_on"]["measured"]["offline"]["by_itself"]
+    assert chosen["offline"]["written"] in WRITTEN
+    assert chosen["offline"]["heard"] in HEARD
+    alone = chosen["chosen_on"]["measured"]["versions"]
+    assert alone["fewest"] <= alone["words_wrong"] < 1.0
     assert alone["shown_where_switched"] > 0.6
-    assert alone["shown_where_not"] == 0.0
+    assert alone["shown_where_not"] <= 0.1
     assert Causal(**chosen["causal"]).window_s == 1.0
     assert list(chosen["chosen_on"]["manifests"]) == ["dev.jsonl"]
     assert chosen["chosen_on"]["measured"]["offline"]["f1"] > 0.6
@@ -225,16 +227,18 @@ def test_the_sets_kinds_are_those_that_are_made(corpus, tmp_path):
     assert all(record.extra["kind"] == "inter" for record in made.records)
 
 
-def test_switching_is_on_by_itself_where_frames_show_it_and_texts_bear_it_out():
+def test_switching_is_on_by_itself_where_frames_show_it_and_versions_bear_it_out():
     """By hand: ten clips that switch with gains 1 to 10, borne out; of three others with gains 3, 6 and 8 the second is
-    written much the surer as a whole. One of them may be on: what shows 3 must not, 8 may."""
-    from training.switching import by_itself
-
-    found = {i: [(i + 1.0, 0.0)] for i in range(10)} | {10: [(3.0, 0.0)], 11: [(6.0, 0.5)], 12: [(8.0, -0.1)]}
+    much more probable as a whole. One of them may be on: what shows 3 must not, 8 may."""
+    found = {i: [(i + 1.0, 0.0)] for i in range(10)} | {10: [(3.0, 0.0)], 11: [(6.0, 50.0)], 12: [(8.0, -10.0)]}
     chosen, measured = by_itself(found, range(10), ["dev"] * 13, Smoothing())
     assert (chosen.shown, chosen.margin) == (3.001, 0.0)
     assert measured == {"shown_where_switched": 0.7, "shown_where_not": pytest.approx(1 / 3)}
-    late = found | {i: [(i + 1.0, 0.3)] for i in range(5)}  # half of the clips that switch are surer as a whole
+    late = found | {
+        i: [(i + 1.0, 30.0)] for i in range(5)
+    }  # half of the clips that switch are more probable as a whole
     chosen, measured = by_itself(late, range(10), ["dev"] * 13, Smoothing())
-    assert (chosen.shown, chosen.margin) == (3.001, 0.3)
+    assert (chosen.shown, chosen.margin) == (3.001, 30.0)
     assert measured["shown_where_switched"] == 0.7
+    with pytest.raises(DataError, match="No clip is in one language"):
+        by_itself({i: found[i] for i in range(10)}, range(10), ["dev"] * 13, Smoothing())

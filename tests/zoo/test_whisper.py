@@ -9,7 +9,7 @@ from transformers import GenerationMixin, LogitsProcessorList
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 
 from tests import toy
-from zoo.ctc import read_head, write_head
+from zoo.ctc import NEVER, read_head, write_head
 from zoo.errors import ModelError
 from zoo.interface import BaseModel, DecodeOptions
 from zoo.search import Suppressed
@@ -254,6 +254,25 @@ def test_a_joint_score_is_that_of_decoder_and_ctc(hybrid, clips, weight, beams):
         for u, lang in zip(utterances, languages, strict=True)
     ]
     assert alone == [h.tokens for h in found]
+
+
+def test_texts_are_scored_by_ctc_over_all_their_alignments(hybrid, toy_base, clips):
+    """As torch's own loss says of the clip's own frames; impossible for a text of more tokens than frames, sure of nothing
+    where nothing is said."""
+    utterances = [u for u, _, _ in clips if hybrid.grid_s(u) == 1.0]
+    hidden = hybrid.encode(hybrid.features(utterances))
+    texts = ["feed", "bad head", "", "a" * 400]
+    for i in range(3):
+        frames = int(hidden.lengths[i])
+        found = hybrid.text_log_probabilities(hidden.rows(torch.tensor([i])), texts)
+        scores = hybrid.ctc(hidden.values[i, :frames]).log_softmax(-1)
+        for text, value in zip(texts[:2], found[:2], strict=True):
+            labels = torch.tensor(hybrid.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+            wanted = -torch.nn.functional.ctc_loss(scores, labels, [frames], [len(labels)], reduction="sum")
+            assert value == pytest.approx(float(wanted), rel=1e-4)
+        assert found[2] == pytest.approx(float(scores[:, 0].sum()), rel=1e-4)
+        assert found[3] == NEVER
+    assert toy_base.text_log_probabilities(toy_base.encode(toy_base.features(utterances[:1])), texts) is None
 
 
 def test_ctc_needs_a_head_and_predicts_no_timestamps(hybrid, toy_base, clips, tmp_path):
