@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WRITTEN = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 HEARD = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 SHOWN_WRONGLY = 0.05  # share of clips in one language, but always one clip, in which switching may be on by itself
-AS_MANY = 0.97  # of the largest share of clips that are cut: for so much of it less needs to be written twice
+AS_MANY = 0.97  # of the largest share of clips that are cut: what has so many counts as equal
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Piece:
 def choose_between_versions(
     router: "Router", clips: Clips, switched: Sequence[int], smoothing: Smoothing, say: Callable[[str], None]
 ) -> tuple[Smoothing, dict[str, Any]]:
-    """`written`, `heard`, `shown` and `margin`: of the weights that the set cannot tell from those with the fewest words wrong
-    (within one standard error of the paired difference; each manifest counts the same) those under which most of the clips
-    that switch are cut.
+    """`written`, `heard`, `shown` and `margin`: of those that the set cannot tell from the ones with the fewest words wrong
+    in clips that switch (within one standard error of the paired difference; each manifest counts the same) those under
+    which most of these clips are cut; among nearly equals (AS_MANY) those with the fewest words wrong.
 
     switched: the clips that switch; the others say when switching must not be on by itself."""
     from training.evaluation.codeswitching_runs import scorable_clip
@@ -71,30 +71,48 @@ def choose_between_versions(
     say(f"versions of {sum(any(p.versions for p in found) for found in pieces.values())} clips written")
     sources = sources_of(clips)
     scored = [i for i in switched if scorable_clip(router, clips.records[i])]
-    tried: list[tuple[np.ndarray, Smoothing, dict[str, float]]] = []
+    errors = _Errors(clips, scored, sources)
+    tried: list[tuple[np.ndarray, Smoothing, Cutting]] = []
     for written, heard in product(WRITTEN, HEARD):
         options = replace(smoothing, written=written, heard=heard)
         gaps = {i: [(p.gain, p.gap(options)) for p in found if p.versions] for i, found in pieces.items()}
-        options, on = by_itself(gaps, switched, sources, options)
-        texts = {i: " ".join(p.text(options) for p in pieces[i]) for i in scored}
-        tried.append((_words_wrong(clips, texts, sources), options, on))
+        for cutting in cuttings(gaps, switched, sources):
+            options = replace(options, shown=cutting.shown, margin=cutting.margin)
+            tried.append((errors({i: " ".join(p.text(options) for p in pieces[i]) for i in scored}), options, cutting))
     fewest = min((wrong for wrong, _, _ in tried), key=np.sum)
     near = [entry for entry in tried if _no_worse(entry[0] - fewest)]
-    wrong, options, on = max(near, key=lambda entry: (entry[2]["shown_where_switched"], -entry[0].sum()))
-    measured = {"words_wrong": round(float(wrong.sum()), 4), "fewest": round(float(fewest.sum()), 4), **on}
+    most = max(cutting.share for _, _, cutting in near)
+    wrong, options, cutting = min(
+        (entry for entry in near if entry[2].share >= AS_MANY * most),
+        key=lambda entry: (entry[0].sum(), -entry[1].shown),
+    )
+    measured = {
+        "words_wrong": round(float(wrong.sum()), 4),
+        "fewest": round(float(fewest.sum()), 4),
+        "shown_where_switched": cutting.where_switched,
+        "shown_where_not": cutting.where_not,
+    }
     say(f"versions: written {options.written:g}, heard {options.heard:g}, {measured}")
     return options, measured
 
 
-def by_itself(
-    found: Mapping[int, Sequence[tuple[float, float]]],
-    switched: Sequence[int],
-    sources: Sequence[str],
-    options: Smoothing,
-) -> tuple[Smoothing, dict[str, float]]:
-    """When switching is on by itself: the `shown` and `margin` under which most of the clips that switch show several
-    languages and are borne out by their versions, each manifest counting the same, and few enough of those in one language
-    (SHOWN_WRONGLY); among nearly equals (AS_MANY) the largest `shown`, then the smaller margin.
+@dataclass(frozen=True)
+class Cutting:
+    """When switching is on by itself, and how often it is then."""
+
+    shown: float
+    margin: float
+    share: float
+    """Of the clips that switch, each manifest counting the same."""
+    where_switched: float
+    """Each clip counting the same."""
+    where_not: float
+
+
+def cuttings(
+    found: Mapping[int, Sequence[tuple[float, float]]], switched: Sequence[int], sources: Sequence[str]
+) -> list[Cutting]:
+    """All that differ and under which switching is on by itself in few enough of the clips in one language (SHOWN_WRONGLY).
 
     found: of each clip, for each piece that seems to switch, how much that is shown (nat-seconds), and how much larger the
     score of the best whole is; switched: the clips that switch; sources: the manifest of each clip.
@@ -104,26 +122,48 @@ def by_itself(
     if not alone:
         raise DataError("No clip is in one language: nothing says when switching must not be on by itself")
     allowed = max(1, int(SHOWN_WRONGLY * len(alone)))
+    margins = {0.0, *(round(gap - 1e-3, 3) for i in alone for _, gap in found[i])}
+    margins.add(max([0.0, *(round(gap + 1e-3, 3) for i in switched for _, gap in found[i])]))
+    each: list[Cutting] = []
+    for shown, margin in product(
+        sorted({0.0, *(round(gain + 1e-3, 3) for i in alone for gain, _ in found[i])}), sorted(margins)
+    ):
+        on = {i: any(gain >= shown and gap <= margin for gain, gap in pieces) for i, pieces in found.items()}
+        if sum(on[i] for i in alone) <= allowed:
+            share = float(np.mean([np.mean([on[i] for i in group]) for group in groups]))
+            where = float(np.mean([on[i] for i in switched])), float(np.mean([on[i] for i in alone]))
+            each.append(Cutting(shown, margin, share, *where))
+    return each
 
-    def on(i: int, shown: float, margin: float) -> bool:
-        return any(gain >= shown and gap <= margin for gain, gap in found[i])
 
-    margins = {round(gap - 1e-3, 3) for i in alone for _, gap in found[i]}
-    margins.add(max([0.0, *(round(gap, 3) for i in switched for _, gap in found[i])]))
-    tried = []
-    for shown in {0.0, *(round(gain + 1e-3, 3) for i in alone for gain, _ in found[i])}:
-        for margin in margins:
-            if sum(on(i, shown, margin) for i in alone) <= allowed:
-                share = float(np.mean([np.mean([on(i, shown, margin) for i in group]) for group in groups]))
-                tried.append((share, shown, -margin))
-    most = max(share for share, _, _ in tried)
-    _, shown, margin = max((entry for entry in tried if entry[0] >= AS_MANY * most), key=lambda entry: entry[1:])
-    margin = -margin
-    measured = {
-        "shown_where_switched": float(np.mean([on(i, shown, margin) for i in switched])),
-        "shown_where_not": float(np.mean([on(i, shown, margin) for i in alone])),
-    }
-    return replace(options, shown=shown, margin=margin), measured
+class _Errors:
+    """What each clip adds to the share of words wrong, each manifest counting the same: `[clips]` of a text for each."""
+
+    def __init__(self, clips: Clips, scored: Sequence[int], sources: Sequence[str]):
+        self.clips, self.scored = clips, scored
+        self.known: dict[tuple[int, str], tuple[int, int]] = {}
+        words = {i: max(1, self._counted(i, "")[1]) for i in scored}
+        names = [sources[i] for i in scored]
+        totals = {name: sum(words[i] for i in scored if sources[i] == name) for name in names}
+        self.weights = np.array([1 / totals[name] / len(totals) for name in names])
+
+    def _counted(self, i: int, text: str) -> tuple[int, int]:
+        """Errors and words of the reference."""
+        from training.evaluation.metrics import align
+        from training.evaluation.normalisers import normaliser
+
+        if (i, text) not in self.known:
+            counts = align([self.clips.records[i].text], [text], ["mul"], normaliser("indic")).words[0]
+            self.known[i, text] = int(counts[1:].sum()), int(counts[:3].sum())
+        return self.known[i, text]
+
+    def __call__(self, texts: Mapping[int, str]) -> np.ndarray:
+        return np.array([self._counted(i, texts[i])[0] for i in self.scored], dtype=float) * self.weights
+
+
+def _no_worse(worse: np.ndarray) -> bool:
+    """Whether a sum over clips is within one standard error of zero."""
+    return float(worse.sum()) <= float(np.sqrt(np.square(worse - worse.mean()).sum())) if len(worse) else True
 
 
 def write_versions(router: "Router", clips: Clips, i: int, smoothing: Smoothing) -> list[Piece]:
@@ -164,25 +204,3 @@ def write_versions(router: "Router", clips: Clips, i: int, smoothing: Smoothing)
         gain = smooth(one.frames[0].float().cpu().numpy(), base.frame_rate, smoothing).gain
         found.append(Piece(gain, tuple(versions[0]), ""))
     return found
-
-
-def _words_wrong(clips: Clips, texts: Mapping[int, str], sources: Sequence[str]) -> np.ndarray:
-    """What each clip adds to the share of words wrong, each manifest counting the same; `[1]` zero where no words are known."""
-    from training.evaluation.metrics import align
-    from training.evaluation.normalisers import normaliser
-
-    names = dict.fromkeys(sources[i] for i in texts)
-    parts = [np.zeros(1)]
-    for name in names:
-        members = [i for i in texts if sources[i] == name]
-        counts = align(
-            [clips.records[i].text for i in members], [texts[i] for i in members], ["mul"] * len(members),
-            normaliser("indic"),
-        ).words  # fmt: skip
-        parts.append(counts[:, 1:].sum(axis=1) / max(1, counts[:, :3].sum()) / len(names))
-    return np.concatenate(parts)
-
-
-def _no_worse(worse: np.ndarray) -> bool:
-    """Whether a sum over clips is within one standard error of zero."""
-    return float(worse.sum()) <= float(np.sqrt(np.square(worse - worse.mean()).sum()))

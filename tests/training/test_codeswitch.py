@@ -14,7 +14,7 @@ from tests import toy
 from tests.toy_router import name_toy, switched
 from training.data.codeswitch import CodeSwitchOptions, make
 from training.data.manifest import read_manifest
-from training.versions import HEARD, WRITTEN, by_itself
+from training.versions import HEARD, WRITTEN, Cutting, cuttings
 from zoo.errors import DataError
 
 
@@ -231,14 +231,20 @@ def test_switching_is_on_by_itself_where_frames_show_it_and_versions_bear_it_out
     """By hand: ten clips that switch with gains 1 to 10, borne out; of three others with gains 3, 6 and 8 the second is
     much more probable as a whole. One of them may be on: what shows 3 must not, 8 may."""
     found = {i: [(i + 1.0, 0.0)] for i in range(10)} | {10: [(3.0, 0.0)], 11: [(6.0, 50.0)], 12: [(8.0, -10.0)]}
-    chosen, measured = by_itself(found, range(10), ["dev"] * 13, Smoothing())
+    sources = ["dev"] * 13
+
+    def most(found) -> Cutting:
+        return max(cuttings(found, range(10), sources), key=lambda each: (each.share, each.shown, -each.margin))
+
+    chosen = most(found)
     assert (chosen.shown, chosen.margin) == (3.001, 0.0)
-    assert measured == {"shown_where_switched": 0.7, "shown_where_not": pytest.approx(1 / 3)}
+    assert (chosen.share, chosen.where_switched, chosen.where_not) == (0.7, 0.7, pytest.approx(1 / 3))
     late = found | {
         i: [(i + 1.0, 30.0)] for i in range(5)
     }  # half of the clips that switch are more probable as a whole
-    chosen, measured = by_itself(late, range(10), ["dev"] * 13, Smoothing())
-    assert (chosen.shown, chosen.margin) == (3.001, 30.0)
-    assert measured["shown_where_switched"] == 0.7
+    chosen = most(late)
+    assert (chosen.shown, chosen.margin, chosen.share) == (3.001, 30.001, 0.7)
+    for each in cuttings(late, range(10), sources):  # at most one of the three is on
+        assert sum(any(g >= each.shown and x <= each.margin for g, x in late[i]) for i in (10, 11, 12)) <= 1
     with pytest.raises(DataError, match="No clip is in one language"):
-        by_itself({i: found[i] for i in range(10)}, range(10), ["dev"] * 13, Smoothing())
+        cuttings({i: found[i] for i in range(10)}, range(10), sources)
