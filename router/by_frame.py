@@ -53,12 +53,12 @@ def write_by_frame(
         end = min(spoken.end * per_frame, utterance.duration_s)
         own = replace(
             passed,
-            hypothesis=_hypothesis_of(words, passed.hypothesis, written, spoken.decision.language),
+            hypothesis=hypothesis_of(words, passed.hypothesis, written, spoken.decision.language),
             decision=explained(spoken.decision, adapters),
             probabilities=spoken.probabilities,
             weights=adapter_weights(spoken.decision, adapters),
             frames=passed.frames[spoken.start : spoken.end],
-            words=_shifted(words, start) if options.timestamps == "word" else (),
+            words=shifted(words, start) if options.timestamps == "word" else (),
         )
         parts.append(Part(start, end, own))
         written += len(own.hypothesis.tokens)
@@ -100,12 +100,12 @@ def shared_out(words: Sequence[TimedWord], heard: "Sequence[Spoken]", frame_s: f
     return [tuple(group) for group in groups]
 
 
-def _shifted(words: Sequence[TimedWord], by_s: float) -> tuple[TimedWord, ...]:
+def shifted(words: Sequence[TimedWord], by_s: float) -> tuple[TimedWord, ...]:
     """Times from the stretch's start instead of the chunk's."""
     return tuple(replace(w, start_s=max(0.0, w.start_s - by_s), end_s=max(0.0, w.end_s - by_s)) for w in words)
 
 
-def _hypothesis_of(words: Sequence[TimedWord], whole: Hypothesis, first: int, language: str) -> Hypothesis:
+def hypothesis_of(words: Sequence[TimedWord], whole: Hypothesis, first: int, language: str) -> Hypothesis:
     """The part of a hypothesis that `words` are; first: its tokens before them."""
     tokens = tuple(token for word in words for token in word.tokens)
     scores = whole.token_log_probabilities[first : first + len(tokens)]

@@ -1,7 +1,8 @@
 """One batch of chunks to what is said in each: in one language as a whole, in several segment by segment.
 
 A chunk that may be in several languages is written in several versions (router/versions.py). One that is in several is
-written stretch by stretch (router/by_segment.py) or in one pass (router/by_frame.py).
+written stretch by stretch (router/by_segment.py) or in one pass (router/by_frame.py); one that is written as a whole is cut
+where its script changes (router/by_script.py).
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from itertools import groupby
 from adapters.bank import Bank
 from router.assembling import Part
 from router.by_frame import write_by_frame
+from router.by_script import by_script, can_be_timed, scripts_in
 from router.by_segment import write_segments
 from router.classifier import Classifier
 from router.options import TranscribeOptions
@@ -90,7 +92,7 @@ def run(
             base, bank, adapters, lowest_layers, batch, doubtful, utterances, options, clock, rescoring, previous
         )
 
-    def alone(rows: Sequence[int]) -> list[Passed]:
+    def alone(rows: Sequence[int], options: TranscribeOptions = options) -> list[Passed]:
         chosen = rows_of(batch, rows)
         decisions = [decide(row, options) for one in chosen for row in one.probabilities]
         seconds = [base.grid_s(utterances[i]) for i in rows]
@@ -98,6 +100,16 @@ def run(
 
     for i, passed in zip(plain, fitting(plain, alone), strict=True):
         parts[i] = [Part(0.0, utterances[i].duration_s, passed)]
+    if used is not None and options.switching is not False and can_be_timed(base, options):
+        tags = {i: writable(base, permitted_row(said[i], options)) for i in plain if frames[i] is not None}
+        mixed = [i for i in tags if len(scripts_in(parts[i][0].passed.hypothesis.text, tags[i])) > 1]
+        timed = replace(options, timestamps="word")
+        for i, passed in zip(mixed, fitting(mixed, lambda rows: alone(rows, timed)), strict=True):
+            own = frames[i]
+            assert own is not None  # or it would not be asked
+            parts[i] = by_script(
+                passed, utterances[i].duration_s, own, used.languages, tags[i], base.frame_rate, options == timed
+            )
     if options.strategy == "frames":
         for i in switched:
             parts[i] = write_by_frame(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.errors import DataError
+from zoo.scripts import script_of
 
 SPLITS = ("train", "dev", "test")
 APOSTROPHE_LANGUAGES = frozenset({"en", "fr", "it"})
@@ -109,15 +110,9 @@ def read_training(path: Path, language: str) -> Document:
     return Document(language, {"train": tuple(clauses), "dev": (), "test": ()})
 
 
-SCRIPTS = {
-    "hi": "DEVANAGARI", "mr": "DEVANAGARI", "pa": "GURMUKHI", "te": "TELUGU", "ta": "TAMIL", "ur": "ARABIC",
-    "bn": "BENGALI", "gu": "GUJARATI", "kn": "KANNADA", "ml": "MALAYALAM", "ru": "CYRILLIC", "uk": "CYRILLIC",
-}  # fmt: skip
-
-
 def _in_script(words: tuple[str, ...], language: str) -> bool:
     """Whether every letter is of the language's script (a Latin brand name in a Hindi prompt has no sure reading)."""
-    script = SCRIPTS.get(language, "LATIN")
+    script = script_of(language)
     return all(unicodedata.name(char, "").startswith(script) for word in words for char in word if char.isalpha())
 
 
