@@ -18,7 +18,7 @@ from router.policies import Decision
 from zoo.interface import TimedWord
 from zoo.scripts import letters, script_of
 
-LETTERS = 3  # of a script, or it is no more than a slip of the pen
+LETTERS = 3  # and vowel signs of a script, or it is no more than a slip of the pen
 
 
 def can_be_timed(base, options: TranscribeOptions) -> bool:

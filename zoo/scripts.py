@@ -22,5 +22,9 @@ def script_of(language: str) -> str:
 
 
 def letters(text: str) -> Counter[str]:
-    """Script -> letters of it in the text."""
-    return Counter(unicodedata.name(character, "?").split(maxsplit=1)[0] for character in text if character.isalpha())
+    """Script -> letters and vowel signs of it in the text."""
+    return Counter(
+        unicodedata.name(character, "?").split(maxsplit=1)[0]
+        for character in text
+        if character.isalpha() or unicodedata.category(character)[0] == "M"
+    )
