@@ -1,22 +1,29 @@
 """A chunk that was written in one pass, but in several scripts: the base has heard itself that the language changes.
 
-Where one script ends and the next begins is a change of language, and the words' times say when. Nothing is written anew.
+Where one script ends and the next begins is a change of language. When it was said, a cut by the classifier's frames says
+where one has the same scripts in the same order, else the words' times. Nothing is written anew.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from router.assembling import Part
 from router.by_frame import hypothesis_of, shifted
+from router.classifier import UNKNOWN
 from router.options import TranscribeOptions
 from router.passes import Passed
 from router.policies import Decision
 from zoo.interface import TimedWord
-from zoo.scripts import letters, script_of
+from zoo.scripts import LATIN, letters, script_of
+
+if TYPE_CHECKING:
+    from router.stretches import Spoken
 
 LETTERS = 3  # and vowel signs of a script, or it is no more than a slip of the pen
 
@@ -34,26 +41,32 @@ def scripts_in(text: str, languages: Sequence[str]) -> set[str]:
 
 def by_script(
     passed: Passed, duration_s: float, frames: torch.Tensor, columns: Sequence[str], languages: Sequence[str],
-    frame_rate: float, timed: bool,
+    frame_rate: float, timed: bool, cuts: "Sequence[Sequence[Spoken]]" = (),
 ) -> list[Part]:  # fmt: skip
     """The parts of one chunk, one for each run of words in one script; a single one where there is one script.
 
     passed: with timed words; frames: the classifier's log-probabilities `[T, L]`, of the languages `columns`; languages: those
-    that may be spoken; timed: keep the words' times. The language of a run is that under whose token it was written where
-    that has the script, else the one of the script that the frames favour.
+    that may be spoken; timed: keep the words' times; cuts: of the chunk, the most probable first. The language of a run is
+    that of the cut; where no cut fits, that under whose token it was written where that has the script, else the one of the
+    script that the frames favour.
     """
-    parts: list[Part] = []
     groups = runs(passed.words, {script_of(tag) for tag in languages})
-    edges = [(one[-1].end_s + two[0].start_s) / 2 for (_, one), (_, two) in pairwise(groups)]
+    scripts = [script for script, _ in groups]
+    fitting = next((found for found in map(_by_scripts, cuts) if [script_of(tag) for _, tag in found] == scripts), None)
+    if fitting is not None:
+        edges = [start / frame_rate for start, _ in fitting[1:]]
+    else:
+        edges = [(one[-1].end_s + two[0].start_s) / 2 for (_, one), (_, two) in pairwise(groups)]
     limits = [0.0, *np.maximum.accumulate(np.clip(edges, 0.0, duration_s)).tolist(), duration_s]
     if len(groups) < 2 or any(start >= end for start, end in pairwise(limits)):
         return [Part(0.0, duration_s, passed if timed else replace(passed, words=()))]
+    parts: list[Part] = []
     written = 0
-    for (script, words), (start, end) in zip(groups, pairwise(limits), strict=True):
+    for k, ((script, words), (start, end)) in enumerate(zip(groups, pairwise(limits), strict=True)):
         own = frames[round(start * frame_rate) : len(frames) if end == duration_s else round(end * frame_rate)]
         row = _heard(own, columns, [tag for tag in languages if script_of(tag) == script])
         before = passed.hypothesis.language
-        language = before if before in row else next(iter(row))
+        language = fitting[k][1] if fitting is not None else before if before in row else next(iter(row))
         hypothesis = hypothesis_of(words, passed.hypothesis, written, language)
         written += len(hypothesis.tokens)
         reason = passed.decision.reason
@@ -66,6 +79,19 @@ def by_script(
         )  # fmt: skip
         parts.append(Part(start, end, one))
     return parts
+
+
+def _by_scripts(cut: "Sequence[Spoken]") -> list[tuple[int, str]]:
+    """Where each run of stretches in one script starts (frames), and the language that is longest in it."""
+    found = []
+    for _, group in groupby(cut, key=lambda spoken: script_of(spoken.decision.language)):
+        same = list(group)
+        lengths: Counter[str] = Counter()
+        for spoken in same:
+            if spoken.decision.language != UNKNOWN or len(same) == 1:
+                lengths[spoken.decision.language] += spoken.end - spoken.start
+        found.append((same[0].start, max(lengths, key=lambda tag: lengths[tag])))
+    return found
 
 
 def runs(words: Sequence[TimedWord], scripts: set[str]) -> list[tuple[str, list[TimedWord]]]:
@@ -85,7 +111,7 @@ def runs(words: Sequence[TimedWord], scripts: set[str]) -> list[tuple[str, list[
 
 def _script(word: TimedWord, scripts: set[str]) -> str:
     counts = {script: count for script, count in letters(word.word).items() if script in scripts}
-    return max(counts, key=lambda script: counts[script], default="")
+    return max(counts, key=lambda script: (counts[script], script != LATIN), default="")  # letters stray in Latin
 
 
 def _heard(frames: torch.Tensor, columns: Sequence[str], candidates: Sequence[str]) -> dict[str, float]:

@@ -71,12 +71,15 @@ def run(
         )
 
     chosen: dict[int, Version] = {}
+    others: dict[int, list[Sequence[Spoken]]] = {}
     as_a_whole = set()
     if options.rescore and used is not None:
         wholes = [writable(base, permitted_row(row, options)) if weighs else [] for row in said]
         found = versions_of(base, bank, used.languages, batch, cuts, wholes, options, smoothing, rescoring, each)
         for i, versions in enumerate(found):
             if versions:
+                ordered = sorted(versions, key=lambda version: -version.score(smoothing))
+                others[i] = [version.spans for version in ordered if len(version.spans) > 1]
                 chosen[i] = best(versions, smoothing, smoothing.margin or 0.0 if weighs else 0.0)
                 if weighs and len(chosen[i].spans) == 1:
                     said[i] = weighed(said[i], versions, smoothing, utterances[i].duration_s)
@@ -108,8 +111,9 @@ def run(
             own = frames[i]
             assert own is not None  # or it would not be asked
             parts[i] = by_script(
-                passed, utterances[i].duration_s, own, used.languages, tags[i], base.frame_rate, options == timed
-            )
+                passed, utterances[i].duration_s, own, used.languages, tags[i], base.frame_rate, options == timed,
+                others.get(i, cuts[i]),
+            )  # fmt: skip
     if options.strategy == "frames":
         for i in switched:
             parts[i] = write_by_frame(

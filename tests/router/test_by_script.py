@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from router.by_script import by_script, runs, scripts_in
 from router.passes import Passed
 from router.policies import Decision
+from router.stretches import Spoken
 from tests.toy_router import make, switched
 from zoo.interface import Hypothesis, TimedWord
 from zoo.scripts import letters, script_of
@@ -88,6 +89,27 @@ def test_among_languages_of_one_script_the_one_it_was_written_in_else_the_frames
         assert parts[1].passed.probabilities[wanted] == pytest.approx(0.75)
         parts = by_script(passed(words, "it"), 2.0, frames(2.0, **heard), LANGUAGES, LANGUAGES, 50.0, timed=False)
         assert [p.passed.decision.language for p in parts] == ["te", "it"]
+
+
+def cut(*stretches: tuple[int, str]) -> list[Spoken]:
+    ends = [start for start, _ in stretches[1:]] + [110]
+    return [
+        Spoken(start, end, {tag: 1.0}, Decision(tag, {tag: 1.0}, ""))
+        for (start, tag), end in zip(stretches, ends, strict=True)
+    ]
+
+
+def test_a_cut_with_the_same_scripts_says_when_and_which_language():
+    words = timed("alla", "persona", "ఒకటి", "రండు")
+    cuts = [cut((0, "te"), (40, "en")), cut((0, "it"), (15, "en"), (55, "te")), cut((0, "it"), (70, "te"))]
+    parts = by_script(passed(words), 2.2, frames(2.2), LANGUAGES, LANGUAGES, 50.0, timed=False, cuts=cuts)
+    assert [p.start_s for p in parts] == [0.0, 1.1], (
+        "the first has other scripts, the second is more probable than the third"
+    )
+    assert [p.passed.decision.language for p in parts] == ["en", "te"], "longest of those in Latin"
+    unknown = [cut((0, "it"), (20, "unknown"), (60, "te"))]
+    parts = by_script(passed(words, "it"), 2.2, frames(2.2), LANGUAGES, LANGUAGES, 50.0, timed=False, cuts=unknown)
+    assert [(p.start_s, p.passed.decision.language) for p in parts] == [(0.0, "it"), (1.2, "te")]
 
 
 def test_one_script_is_one_part():
