@@ -1,7 +1,7 @@
 """A chunk that was written in one pass, but in several scripts: the base has heard itself that the language changes.
 
 Where one script ends and the next begins is a change of language. When it was said, a cut by the classifier's frames says
-where one has the same scripts in the same order, else the words' times. Nothing is written anew.
+where one has the same scripts in the same order, else the words' times. The text stays as it is.
 """
 
 from collections import Counter
@@ -88,9 +88,9 @@ def _by_scripts(cut: "Sequence[Spoken]") -> list[tuple[int, str]]:
         same = list(group)
         lengths: Counter[str] = Counter()
         for spoken in same:
-            if spoken.decision.language != UNKNOWN or len(same) == 1:
+            if spoken.decision.language != UNKNOWN:
                 lengths[spoken.decision.language] += spoken.end - spoken.start
-        found.append((same[0].start, max(lengths, key=lambda tag: lengths[tag])))
+        found.append((same[0].start, max(lengths, key=lambda tag: lengths[tag], default=UNKNOWN)))
     return found
 
 

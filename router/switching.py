@@ -107,7 +107,10 @@ def run(
         tags = {i: writable(base, permitted_row(said[i], options)) for i in plain if frames[i] is not None}
         mixed = [i for i in tags if len(scripts_in(parts[i][0].passed.hypothesis.text, tags[i])) > 1]
         timed = replace(options, timestamps="word")
-        for i, passed in zip(mixed, fitting(mixed, lambda rows: alone(rows, timed)), strict=True):
+        again = (
+            fitting(mixed, lambda rows: alone(rows, timed)) if options != timed else [parts[i][0].passed for i in mixed]
+        )
+        for i, passed in zip(mixed, again, strict=True):
             own = frames[i]
             assert own is not None  # or it would not be asked
             parts[i] = by_script(

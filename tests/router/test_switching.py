@@ -96,6 +96,9 @@ def test_where_nobody_says_so_the_most_probable_version_decides(toy_router, mixe
     found = list(toy_router.transcribe(inputs))
     assert [len(t.segments) > 1 for t in found].count(True) >= 3
     assert all(len(t.segments) == 1 for t in found[len(mixed) :])
+    again = list(toy_router.transcribe(inputs, beam_size=2))
+    assert [len(t.segments) > 1 for t in again].count(True) >= 3, "versions are compared as they are written"
+    assert all(len(t.segments) == 1 for t in again[len(mixed) :])
     for audio, together in zip(inputs, found, strict=True):
         assert said([toy_router.transcribe(audio)]) == said([together])
     toy_router.smoothing = replace(toy_router.smoothing, margin=1e9, shown=1e9)
