@@ -22,7 +22,7 @@ from training.adapter_trainer import AdapterTrainer, Learner, arguments
 from training.clips import Clips, describe_skipped, load_clips
 from training.feeder import grid_step
 from training.job import carry_out
-from training.manifests import load_manifests
+from training.manifests import load_manifests, ratios_left
 from training.recipe import dump
 from training.run import Run
 from training.schedule import Progress
@@ -72,6 +72,8 @@ def _train(recipe: AdapterRecipe, run: Run, began: float, stop: StopRequest) -> 
     if device == "cpu" and hasattr(base.module, "set_attn_implementation"):
         base.module.set_attn_implementation("eager")  # on a CPU, flash attention's backward costs twice as much
     clips, valid = _clips(recipe, base, log)
+    sources = {clips.source(i) for i in range(len(clips))}
+    recipe = replace(recipe, plan=replace(recipe.plan, ratios=ratios_left(recipe.plan.ratios, recipe.data, sources)))
     language = _language(recipe, clips)
     network, lora = make_trainable(base, recipe.adapter, recipe.base.quantize)
     if recipe.adapter.start_from:

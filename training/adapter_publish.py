@@ -1,6 +1,6 @@
 """Scores of a trained adapter, and its way into the store."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def score_manifest(base: BaseModel, path: str, options: DataOptions) -> Manifest
     """Greedy transcripts of a test manifest under raw, Whisper's and the Indic normaliser."""
     from adapters.record import Score
 
-    records, _ = load_manifests([path], options)
+    records, _ = load_manifests([path], replace(options, without_corpora=[]))
     clips = load_clips(records, options)
     texts = transcribe(base, clips, range(len(clips)), 64, 400.0)
     references = [record.text for record in clips.records]

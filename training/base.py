@@ -22,7 +22,7 @@ from training.base_options import LearnOptions, TokenizerOptions
 from training.batches import LogMel, Planned, PlanOptions, gather, plan_epoch
 from training.clips import describe_skipped, load_clips
 from training.job import carry_out
-from training.manifests import load_manifests
+from training.manifests import load_manifests, ratios_left
 from training.optimizer import BaseOptimizer
 from training.precision import bf16_pays
 from training.recipe import DataOptions, RunOptions, check, dump
@@ -96,6 +96,7 @@ class _Job:
 
         recipe, log = self.recipe, self.run.logger.info
         train_records, sources = load_manifests(recipe.data.train, recipe.data)
+        self.plan = replace(recipe.plan, ratios=ratios_left(recipe.plan.ratios, recipe.data, sources))
         chosen = spread(recipe.data.max_train_clips, [r.lang for r in train_records], recipe.run.seed)
         train_records, sources = [train_records[i] for i in chosen], [sources[i] for i in chosen]
         valid_records = load_manifests(recipe.data.valid, recipe.data)[0] if recipe.data.valid else []
@@ -213,7 +214,7 @@ class _Job:
 
     def _plan(self) -> list[Planned]:
         """This epoch's batches; the next epoch's are laid out meanwhile, so that the device need not wait."""
-        plain = self.recipe.plan
+        plain = self.plan
         ratios = self.recipe.learn.gentle_ratios if self.gentle else {}
         options = replace(plain, ratios=dict(ratios)) if ratios else plain
 

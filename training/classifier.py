@@ -75,7 +75,7 @@ class _Job:
         self.train_features, of = encode_copies(self.base, train, copies, recipe.head, recipe.augment, recipe.run.seed)
         self.clips, self.corpus = len(train), [corpus[i] for i in of]
         synthetic = set(recipe.head.synthetic_corpora)
-        self.recorded = np.array([not scores.corpora_of(train.records[i]) <= synthetic for i in of])
+        self.recorded = np.array([not train.records[i].corpora <= synthetic for i in of])
         self.valid = valid
         self.valid_features = encode_clips(self.base, valid, self.classes, PLAIN, 0, recipe.head.centred)
         self.spectrum = scores.SpectrumBaseline(self.base, train, self.classes, recipe.run.seed)
@@ -94,11 +94,12 @@ class _Job:
         options = replace(
             self.recipe.data, max_duration_s=min(self.recipe.data.max_duration_s, self.base.max_duration_s)
         )
+        if not held_out:
+            options = replace(options, without_corpora=[])
         records, sources = load_manifests(paths, options)
-        left_out = set(self.recipe.head.without_corpora) if held_out else set()
-        keep = [i for i in usable(records, self.classes) if not scores.corpora_of(records[i]) & left_out]
+        keep = usable(records, self.classes)
         if not keep:
-            found = ", ".join(sorted({scores.corpus_of(record) for record in records}))
+            found = ", ".join(sorted({record.corpus for record in records}))
             raise DataError(
                 f"No clip of {', '.join(paths)} is in a class and in a corpus that is used",
                 valid=f"classes {', '.join(self.classes)}; the clips are of {found}",

@@ -22,8 +22,6 @@ class HeadOptions:
     """Classes."""
     unknown: bool = True
     """One more class for every other language in the data; without it such clips are left out."""
-    without_corpora: list[str] = field(default_factory=list)
-    """Corpora left out of training and validation, so that their test clips show what holds across corpora."""
     copies: int = 3
     """Augmented versions of each training clip that are encoded and kept; 1 with no augmentation is the clip itself."""
     plain: float = 0.0

@@ -85,32 +85,20 @@ def corpora(clips: Clips) -> dict[str, set[str]]:
     """Language -> corpora it was learned from."""
     found: dict[str, set[str]] = defaultdict(set)
     for record in clips.records:
-        found[record.lang].add(corpus_of(record))
+        found[record.lang].add(record.corpus)
     return dict(found)
-
-
-def corpus_of(record) -> str:
-    """What recordings were made under the same conditions: the line's `corpus` or `source`; else the first part of
-    the clip's id or the folder it lies in."""
-    named = record.extra.get("corpus") or record.extra.get("source")
-    return str(named) if named else record.path.parent.name
 
 
 def drawn_as(record) -> str:
     """The corpus that a training clip is drawn as: clips that change language are one of their own beside the rest of
     theirs, or a few hundred of them would be lost among thousands, and with them all that teaches where it changes."""
-    return f"{corpus_of(record)}, switched" if record.segments else corpus_of(record)
-
-
-def corpora_of(record) -> set[str]:
-    """Of a clip that was put together from several, those of its parts; else its own."""
-    return set(record.extra.get("corpora") or ()) or {corpus_of(record)}
+    return f"{record.corpus}, switched" if record.segments else record.corpus
 
 
 def slices(judged: Judged, clips: Clips, classes: tuple[str, ...], known: dict[str, set[str]]) -> list[dict[str, Any]]:
     """One row per slice of a test set: how many clips, accuracy, balanced accuracy, and recall per class."""
     durations = clips.lengths / SAMPLE_RATE
-    seen = np.array([corpus_of(r) in known.get(r.lang, set()) for r in clips.records])
+    seen = np.array([r.corpus in known.get(r.lang, set()) for r in clips.records])
     parts = {"all": np.ones(len(durations), dtype=bool), "within corpora": seen, "across corpora": ~seen}
     for low, high in DURATIONS_S:
         parts[f"{low:g} to {high:g} s" if np.isfinite(high) else f"over {low:g} s"] = (durations >= low) & (
@@ -146,7 +134,7 @@ def predictions(judged: Judged, clips: Clips, classes: tuple[str, ...]) -> list[
     for record, length, truth, p in zip(clips.records, clips.lengths, judged.truth, judged.probabilities, strict=True):
         row = {"id": record.id, "language": record.lang, "class": classes[truth], "heard": classes[int(p.argmax())]}
         row |= {"probability": round(float(p.max()), 4), "duration_s": round(length / SAMPLE_RATE, 3)}
-        rows.append({**row, "corpus": corpus_of(record)})
+        rows.append({**row, "corpus": record.corpus})
     return rows
 
 

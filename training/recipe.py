@@ -71,6 +71,9 @@ class DataOptions:
     """Keep only lines of this `subset`."""
     languages: list[str] = field(default_factory=list)
     """Keep only these languages; empty: all."""
+    without_corpora: list[str] = field(default_factory=list)
+    """Corpora left out of training and validation, also clips that were joined from one of them: their test clips then
+    show what holds across corpora. `plan.ratios` of manifests that are empty without them are dropped."""
     min_duration_s: float = 0.1
     """Shorter clips are left out and counted."""
     max_duration_s: float = 30.0

@@ -103,6 +103,10 @@ def test_the_command_keeps_its_choice_with_the_classifier(toy_folder, toy_store,
     assert router.load("toy", toy_store, folder).rescoring == Rescoring(**chosen["options"])
     assert "30 clips heard and written by 5 languages" in capsys.readouterr().err
 
+    dev = write_manifest(tmp_path, "lid_dev", "dev")
+    assert boli.main([*command, "-m", dev, "--without-corpora", tmp_path.name]) == 1
+    assert "are of corpora that are left out" in capsys.readouterr().err
+
     assert boli.main([*command, "-m", write_manifest(tmp_path, "lid_test", "test")]) == 1
     assert "belong to a test set" in capsys.readouterr().err
     assert TapClassifier.load(folder).config == after.config

@@ -11,7 +11,9 @@ from training.commands.options import (
     Batch,
     Beam,
     Bootstrap,
+    Classifier,
     Context,
+    CtcWeight,
     Device,
     Dtype,
     Languages,
@@ -52,9 +54,7 @@ def routing(
     ] = None,
     model: Model = "boli-embedded",
     store: StoreFolder = None,
-    classifier: Annotated[
-        str | None, typer.Option(help="Folder of a classifier, or `whisper` for the model's own detection.")
-    ] = None,
+    classifier: Classifier = None,
     languages: Languages = None,
     variant: Variant = None,
     rank: Rank = None,
@@ -184,14 +184,24 @@ def page(
         list[Path] | None,
         typer.Option(help="Run of boli train classifier on one of the layers that are compared. May be repeated."),
     ] = None,
+    corpora: Annotated[
+        str | None,
+        typer.Option(help="Of people, only clips of these corpora, which nothing measured was trained on: a,b"),
+    ] = None,
+    part: Annotated[str, typer.Option(help="Name in the two marks that the tables stand between.")] = "measured",
     model: Model = "boli-embedded",
     store: StoreFolder = None,
+    classifier: Classifier = None,
+    context: Context = None,
+    beam_size: Beam = None,
+    ctc_weight: CtcWeight = None,
     limit: Limit = 80,
     batch_size: Batch = 16,
     bootstrap: Bootstrap = 1000,
 ) -> None:
     """The tables of docs/embedded.md: human speech first (unseen speakers; known speakers, unseen texts), then synthetic
-    (`limit` clips a language); base, full fine-tuning, every adapter, routing, and languages heard."""
+    (`limit` clips a language); base, full fine-tuning, every adapter, routing, and languages heard. With `corpora`, of a
+    model that was trained without them (training/recipes/embedded/across.yaml)."""
     import router as routers
     from training.data.files import written_whole
     from training.evaluation import page as pages
@@ -201,8 +211,10 @@ def page(
     if not document.is_file():
         raise DataError(f"{document} is no file", valid="a Markdown file with the two marks", remedy="--write FILE")
     text = document.read_text(encoding="utf-8")
-    pages.replace_measured(text, [], str(document))  # before the work, not after it
-    loaded = routers.load(model, store, batch_size=batch_size)
+    pages.replace_measured(text, [], str(document), part)  # before the work, not after it
+    loaded = routers.load(
+        model, store, classifier, context=context, beam_size=beam_size, ctc_weight=ctc_weight, batch_size=batch_size
+    )
     if loaded.store is None:
         raise DataError("No store was named", valid="a folder of adapters", remedy="--store FOLDER")
     adapters = newest(loaded.store.find(base=loaded.base.card.name))
@@ -211,11 +223,7 @@ def page(
     others = [_fully_tuned(entry, {"context": loaded.base.context}, search) for entry in full or ()]
     lines = [f"Beams of the search: {search['beam_size']}; share of CTC in its scores: {search['ctc_weight']:g}.", ""]
     tests: list[pages.TestSet] = []
-    for title, pattern, most in (
-        ("Human speech, unseen speakers and texts", "human_{}_test.jsonl", 0),
-        ("Human speech, speakers of the training set, unseen texts", "human_{}_known_speaker.jsonl", 0),
-        ("Synthetic speech, unseen voices and texts", "{}_test.jsonl", limit),
-    ):
+    for title, pattern, of, most in pages.sets(corpora, limit):
         manifests = [corpus / pattern.format(language) for language in spoken]
         manifests = [path for path in manifests if path.is_file()]
         if not manifests:
@@ -223,7 +231,7 @@ def page(
                 f"{corpus} holds no {pattern.format('LANGUAGE')}",
                 valid="a folder made by python -m training.data.embedded --out DIR",
             )
-        test = pages.TestSet(title, _clips(manifests, None, None, most))
+        test = pages.TestSet(title, _clips(manifests, None, None, most, of))
         tests.append(test)
         found = pages.measure(loaded, adapters, test, others, ["hard", "soft"], bootstrap)
         lines += [
@@ -238,15 +246,18 @@ def page(
         lines += ["Clips whose language was heard, in % (clips):", "", *pages.language_table(found), ""]
         typer.echo(f"{title}: {len(test.clips)} clips")
     if classifier_run:
-        lines += ["### The classifier beside the spectrum alone", "", *pages.classifier_table(classifier_run), ""]
+        title = "### The classifier beside the spectrum alone" + (", unseen corpora" if corpora else "")
+        lines += [title, "", *pages.classifier_table(classifier_run), ""]
     if tap_run:
 
-        def load(classifier: Path):
-            return routers.load(model, store, classifier, batch_size=batch_size)
+        def load(folder: Path):
+            return routers.load(
+                model, store, folder, context=context, beam_size=beam_size, ctc_weight=ctc_weight, batch_size=batch_size
+            )
 
         lines += ["### The tap", "", *pages.tap_table(tap_run, load, [tests[0], tests[-1]]), ""]
     with written_whole(document) as temporary:
-        temporary.write_text(pages.replace_measured(text, lines[:-1], str(document)), encoding="utf-8")
+        temporary.write_text(pages.replace_measured(text, lines[:-1], str(document), part), encoding="utf-8")
     typer.echo(f"written: {document}")
 
 
@@ -275,7 +286,9 @@ def criteria(
     return 1 if counts["fail"] else 0
 
 
-def _clips(manifests: list[Path], subset: str | None, languages: str | None, limit: int) -> "Clips":
+def _clips(
+    manifests: list[Path], subset: str | None, languages: str | None, limit: int, corpora: str | None = None
+) -> "Clips":
     """The clips of all manifests, decoded. Those in several languages are left to `boli evaluate codeswitch`."""
     from training.clips import describe_skipped, load_clips
     from training.data.manifest import read_manifest, require_languages
@@ -288,6 +301,11 @@ def _clips(manifests: list[Path], subset: str | None, languages: str | None, lim
         wanted = languages.split(",")
         records = [record for record in records if record.lang in wanted]
         require_languages(records, wanted, ", ".join(map(str, manifests)))
+    if corpora:
+        found = {record.corpus for record in records}
+        records = [record for record in records if record.corpus in corpora.split(",")]
+        if not records:
+            raise DataError(f"No clip is of corpus {corpora}", valid=", ".join(sorted(found)))
     switched = [record for record in records if len(record.languages) > 1]
     records = [record for record in records if len(record.languages) == 1]
     if not records:

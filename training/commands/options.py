@@ -22,6 +22,12 @@ Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Context = Annotated[str | None, typer.Option(help="30s or dynamic; the card's where none is named.")]
 Batch = Annotated[int, typer.Option(help="Most clips in one pass.")]
 Beam = Annotated[int | None, typer.Option(help="1 is greedy; the model card's where none is given.")]
+CtcWeight = Annotated[
+    float | None, typer.Option(help="Share of CTC in the search's scores; the model card's where none is given.")
+]
+Classifier = Annotated[
+    str | None, typer.Option(help="Folder of a classifier, or `whisper` for the model's own detection.")
+]
 Bootstrap = Annotated[int, typer.Option(help="Resamples for the 95 % intervals; 0: none.")]
 Seed = Annotated[int, typer.Option(help="Seed of the resamples.")]
 Variant = Annotated[str | None, typer.Option(help="Only adapters of this variant.")]

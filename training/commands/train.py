@@ -91,6 +91,7 @@ def rescoring(
     manifest: Manifests,
     model: Model = "boli-embedded",
     store: StoreFolder = None,
+    without_corpora: Annotated[str | None, typer.Option(help="No clips of these corpora: a,b")] = None,
     twice: Annotated[float, typer.Option(help="Share of the clips that may be heard twice.")] = 0.25,
     limit: Annotated[int, typer.Option(help="At most so many clips of a language and corpus; 0: all.")] = 60,
     device: Device = "cpu",
@@ -104,22 +105,24 @@ def rescoring(
     import router
     from training.classifier_scores import drawn_as
     from training.clips import load_clips
-    from training.data.manifest import read_manifest, set_name
+    from training.manifests import load_manifests
     from training.recipe import DataOptions
     from training.rescoring import choose, keep
     from training.validation import spread
     from zoo.checksum import sha256
 
-    found = [(record, set_name(path)) for path in manifest for record in read_manifest(path)]
-    found = [found[i] for i in spread(limit, [f"{record.lang} {drawn_as(record)}" for record, _ in found])]
-    clips = load_clips([record for record, _ in found], DataOptions(max_duration_s=LONGEST_S), [s for _, s in found])
+    left_out = without_corpora.split(",") if without_corpora else []
+    options = DataOptions(without_corpora=left_out, max_duration_s=LONGEST_S)
+    records, sources = load_manifests([str(path) for path in manifest], options)
+    some = spread(limit, [f"{record.lang} {drawn_as(record)}" for record in records])
+    clips = load_clips([records[i] for i in some], options, [sources[i] for i in some])
     loaded = router.load(
         model, store, classifier, device=device, context=context, variant=variant, rank=rank, batch_size=batch_size
     )
-    options, measured = choose(loaded, clips, twice, lambda line: typer.echo(line, err=True))
+    chosen, measured = choose(loaded, clips, twice, lambda line: typer.echo(line, err=True))
     manifests = {path.name: sha256(path) for path in manifest}
-    keep(classifier, options, measured, manifests, list(loaded.adapters.values()))
-    typer.echo(f"{options}")
+    keep(classifier, chosen, measured, manifests, list(loaded.adapters.values()))
+    typer.echo(f"{chosen}")
     typer.echo(f"{measured}")
     typer.echo(str(classifier))
 

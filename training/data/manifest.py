@@ -76,6 +76,18 @@ class Record:
         """Languages spoken, in order of appearance."""
         return tuple(dict.fromkeys([s.lang for s in self.segments] or [self.lang]))
 
+    @property
+    def corpus(self) -> str:
+        """What recordings were made under the same conditions: the line's `corpus` or `source`; else the folder that the
+        clip lies in."""
+        named = self.extra.get("corpus") or self.extra.get("source")
+        return str(named) if named else self.path.parent.name
+
+    @property
+    def corpora(self) -> set[str]:
+        """Of a clip that was put together from several, those of its parts; else its own."""
+        return set(self.extra.get("corpora") or ()) or {self.corpus}
+
     def load(self) -> "np.ndarray":
         """The clip's audio: float32 `[n_samples]`, mono, 16 kHz. Raises AudioError."""
         from zoo.audio import decode

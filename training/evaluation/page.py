@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from router.router import Router
     from training.clips import Clips
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NORMALISER = "indic"
 
 
@@ -34,6 +33,22 @@ class TestSet:
 
     title: str
     clips: "Clips"
+
+
+def sets(corpora: str | None, limit: int) -> list[tuple[str, str, str | None, int]]:
+    """Title, manifests, corpora (None: all) and most clips a language of each set of the page."""
+    unseen, known, synthetic = "human_{}_test.jsonl", "human_{}_known_speaker.jsonl", "{}_test.jsonl"
+    if corpora:
+        return [
+            ("Human speech, unseen corpora", unseen, corpora, 0),
+            ("Human speech, unseen corpora, their other speakers", known, corpora, 0),
+            ("Synthetic speech, unseen voices and texts, the same models", synthetic, None, limit),
+        ]
+    return [
+        ("Human speech, unseen speakers and texts", unseen, None, 0),
+        ("Human speech, speakers of the training set, unseen texts", known, None, 0),
+        ("Synthetic speech, unseen voices and texts", synthetic, None, limit),
+    ]
 
 
 def measure(
@@ -170,13 +185,17 @@ def about(test: TestSet) -> str:
     return f"{len(clips)} clips, {60 * clips.hours:.1f} minutes: " + "; ".join(parts) + "."
 
 
-def replace_measured(document: str, lines: Sequence[str], where: str) -> str:
-    """The document with what lies between the two marks replaced. Raises DataError where the marks are missing."""
-    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
-        raise DataError(f"{where} has no place for tables", valid=f"one line {BEGIN} and, below it, one line {END}")
-    head, rest = document.split(BEGIN)
-    tail = rest.split(END)[1]
-    return "\n".join([head + BEGIN, "", *lines, "", END + tail])
+def replace_measured(document: str, lines: Sequence[str], where: str, part: str = "measured") -> str:
+    """The document with what lies between the two marks `<!-- PART: begin -->` and `<!-- PART: end -->` replaced.
+
+    Raises DataError where the marks are missing.
+    """
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    if document.count(begin) != 1 or document.count(end) != 1 or document.index(begin) > document.index(end):
+        raise DataError(f"{where} has no place for tables", valid=f"one line {begin} and, below it, one line {end}")
+    head, rest = document.split(begin)
+    tail = rest.split(end)[1]
+    return "\n".join([head + begin, "", *lines, "", end + tail])
 
 
 def _column(m: Measurement) -> str:

@@ -1,18 +1,12 @@
 """The measured part of docs/embedded.md."""
 
+from pathlib import Path
+
 import pytest
 
 from training.evaluation.measurements import Measurement
-from training.evaluation.page import (
-    BEGIN,
-    END,
-    classifier_table,
-    error_table,
-    language_table,
-    replace_measured,
-    tap_table,
-)
 from training.evaluation.page import TestSet as Reported
+from training.evaluation.page import classifier_table, error_table, language_table, replace_measured, sets, tap_table
 from zoo.errors import DataError
 
 
@@ -93,10 +87,32 @@ def test_layers_are_compared_by_what_is_heard_and_written(tmp_path, toy_folder, 
 
 
 def test_only_what_lies_between_the_marks_is_replaced():
-    document = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    begin, end = "<!-- measured: begin -->", "<!-- measured: end -->"
+    other = "<!-- across: begin -->\nolder\n<!-- across: end -->\n"
+    document = f"before\n{begin}\nold\n{end}\nafter\n{other}"
     once = replace_measured(document, ["| new |"], "page.md")
-    assert once == f"before\n{BEGIN}\n\n| new |\n\n{END}\nafter\n"
+    assert once == f"before\n{begin}\n\n| new |\n\n{end}\nafter\n{other}"
     assert replace_measured(once, ["| new |"], "page.md") == once
-    for bad in ("nothing", f"{END}\n{BEGIN}", document + document):
+    assert replace_measured(document, ["| new |"], "page.md", "across") == document.replace("older", "\n| new |\n")
+    for bad in ("nothing", f"{end}\n{begin}", document + document):
         with pytest.raises(DataError, match=r"page\.md has no place"):
             replace_measured(bad, [], "page.md")
+
+
+@pytest.mark.parametrize("part", ["measured", "across"])
+def test_the_shipped_page_can_be_made_again(part):
+    document = Path("docs/embedded.md").read_text(encoding="utf-8")
+    assert "| new |" in replace_measured(document, ["| new |"], "docs/embedded.md", part)
+    headings = [line for line in document.splitlines() if line.startswith("#")]
+    assert len(headings) == len(set(headings))
+
+
+def test_named_corpora_are_those_of_people():
+    """What is synthetic has none of them, and is reported on all the same."""
+    assert [(pattern, of, most) for _, pattern, of, most in sets("a,b", 30)] == [
+        ("human_{}_test.jsonl", "a,b", 0),
+        ("human_{}_known_speaker.jsonl", "a,b", 0),
+        ("{}_test.jsonl", None, 30),
+    ]
+    assert {of for _, _, of, _ in sets(None, 30)} == {None}
+    assert {title for title, *_ in sets("a", 0)}.isdisjoint(title for title, *_ in sets(None, 0))
