@@ -17,6 +17,8 @@ from router.seams import at_quietest, frame_samples
 from router.smoothing import Smoothing, Span, smooth
 from zoo.speech import Utterance
 
+SCRIPTS = 1.5  # weight of what CTC writes beside what the classifier hears
+SCRIPT_COSTS = (1 / 3, 1.0, 7 / 3)
 COSTS = (1.0, 1 / 3, 7 / 3, 5.0)  # of the chosen cost of a change: the cuts that are tried, the chosen first
 
 
@@ -63,6 +65,34 @@ def cuts_of(
             found += [cut] if cut not in found else []
         elif not found:
             return []
+    return found
+
+
+def cuts_by_script(
+    frames: torch.Tensor,
+    evidence: np.ndarray | None,
+    classifier: Classifier,
+    utterance: Utterance,
+    base,
+    options: TranscribeOptions,
+    smoothing: Smoothing,
+) -> list[list[Spoken]]:
+    """Cuts of a chunk that seems to switch where, beside the classifier's frames, the scripts speak that the base's own CTC
+    writes: `evidence` `[T, L]` (router/own_ctc.py); None gives no cuts. Otherwise as `cuts_of`."""
+    if evidence is None:
+        return []
+    permitted, rows = permitted_frames(frames.float().cpu().numpy(), classifier.languages, options.languages)
+    kept = [classifier.languages.index(tag) for tag in permitted]
+    both = np.maximum(rows, smoothing.floor) + SCRIPTS * evidence[: len(rows), kept]
+    found: list[list[Spoken]] = []
+    for factor in SCRIPT_COSTS:
+        path = smooth(
+            both, base.frame_rate, replace(smoothing, cost=factor * smoothing.cost, floor=float(both.min()) - 1)
+        )
+        spans = merged(path.spans, both, permitted, options)
+        if len(spans) > 1:
+            cut = _cut(spans, both, permitted, utterance, base, options, smoothing)
+            found += [cut] if cut not in found else []
     return found
 
 

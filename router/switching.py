@@ -5,9 +5,12 @@ written stretch by stretch (router/by_segment.py) or in one pass (router/by_fram
 where its script changes (router/by_script.py).
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
+
+import torch
 
 from adapters.bank import Bank
 from router.assembling import Part
@@ -16,13 +19,13 @@ from router.by_script import by_script, can_be_timed, scripts_in
 from router.by_segment import write_segments
 from router.classifier import Classifier
 from router.options import TranscribeOptions
-from router.passes import Clock, Passed, fitting, listen, rows_of, write
+from router.passes import Clock, Listened, Passed, fitting, listen, rows_of, write
 from router.policies import decide
 from router.rescoring import Rescoring, heard_again, permitted_row, said_anew, writable
 from router.seams import frame_samples
 from router.smoothing import Smoothing
 from router.stretches import Spoken, cuts_of
-from router.versions import Version, best, compared, versions_of, weighed
+from router.versions import Version, best, compared, ordered, versions_of, weighed
 from zoo.errors import RoutingError
 from zoo.speech import SAMPLE_RATE, Utterance
 
@@ -56,84 +59,158 @@ def run(
             valid="a head on the tap",
             remedy="boli train classifier",
         )
-    frames = [own for one in batch for own in one.frames or [None] * len(one)]
-    said = [row for one in batch for row in one.probabilities]
-    weighs = used is not None and options.rescore and options.switching is None and smoothing.margin is not None
-    with clock.stage("switch"):
-        cuts = [
-            cuts_of(row, used, utterance, base, options, smoothing) if row is not None else []
-            for row, utterance in zip(frames, utterances, strict=True)
-        ]
+    return _Chunks(
+        base, bank, used, adapters, lowest_layers, utterances, options, clock, previous, smoothing, rescoring, batch
+    ).written()
 
-    def each(wanted: Sequence[tuple[int, Spoken]], options: TranscribeOptions) -> list[Passed]:
-        return write_segments(
-            base, bank, adapters, lowest_layers, utterances, wanted, options, clock, previous, smoothing.context_s
-        )
 
-    chosen: dict[int, Version] = {}
-    others: dict[int, list[Sequence[Spoken]]] = {}
-    as_a_whole = set()
-    if options.rescore and used is not None:
-        wholes = [writable(base, permitted_row(row, options)) if weighs else [] for row in said]
-        found = versions_of(base, bank, used.languages, batch, cuts, wholes, options, smoothing, rescoring, each)
-        for i, versions in enumerate(found):
-            if versions:
-                ordered = sorted(versions, key=lambda version: -version.score(smoothing))
-                others[i] = [version.spans for version in ordered if len(version.spans) > 1]
-                chosen[i] = best(versions, smoothing, smoothing.margin or 0.0 if weighs else 0.0)
-                if weighs and len(chosen[i].spans) == 1:
-                    said[i] = weighed(said[i], versions, smoothing, utterances[i].duration_s)
-                    as_a_whole.add(i)
-    heard = [chosen[i].spans if i in chosen else tuple(found[0]) if found else () for i, found in enumerate(cuts)]
-    plain = [i for i, spans in enumerate(heard) if len(spans) < 2]
-    switched = [i for i, spans in enumerate(heard) if len(spans) > 1]
-    parts: list[list[Part]] = [[] for _ in utterances]
-    if used is not None and options.rescore:
-        batch = said_anew(batch, said)
-        doubtful = [i for i in plain if i not in as_a_whole]
-        batch = heard_again(
-            base, bank, adapters, lowest_layers, batch, doubtful, utterances, options, clock, rescoring, previous
-        )
+@dataclass
+class _Chunks:
+    """Chunks that were listened to, on their way to the parts that are written."""
 
-    def alone(rows: Sequence[int], options: TranscribeOptions = options) -> list[Passed]:
-        chosen = rows_of(batch, rows)
+    base: Any
+    bank: Bank
+    classifier: Classifier | None
+    """None where the language is told."""
+    adapters: dict[str, str]
+    lowest_layers: dict[str, int]
+    utterances: Sequence[Utterance]
+    options: TranscribeOptions
+    clock: Clock
+    previous: str
+    smoothing: Smoothing
+    rescoring: Rescoring
+    batch: list[Listened]
+
+    def written(self) -> list[list[Part]]:
+        """The parts of each chunk."""
+        frames = [own for one in self.batch for own in one.frames or [None] * len(one)]
+        with self.clock.stage("switch"):
+            cuts = [
+                cuts_of(row, self.classifier, utterance, self.base, self.options, self.smoothing)
+                if row is not None
+                else []
+                for row, utterance in zip(frames, self.utterances, strict=True)
+            ]
+        versions = self._versions(cuts)
+        chosen, said, settled = self._chosen(versions)
+        heard = [chosen[i].spans if i in chosen else tuple(found[0]) if found else () for i, found in enumerate(cuts)]
+        parts: dict[int, list[Part]] = {}
+        whole = [i for i, spans in enumerate(heard) if len(spans) < 2]
+        if self.classifier is not None and self.options.rescore:
+            self.batch = heard_again(
+                self.base, self.bank, self.adapters, self.lowest_layers, said_anew(self.batch, said),
+                [i for i in whole if i not in settled], self.utterances, self.options, self.clock, self.rescoring,
+                self.previous,
+            )  # fmt: skip
+        for i, passed in zip(whole, fitting(whole, self._as_a_whole), strict=True):
+            parts[i] = [Part(0.0, self.utterances[i].duration_s, passed)]
+        others = {i: ordered(each, self.smoothing) or cuts[i] for i, each in enumerate(versions)}
+        parts |= self._by_script(parts, said, frames, others)
+        switched = {i: spans for i, spans in enumerate(heard) if len(spans) > 1}
+        if self.options.strategy == "frames":
+            parts |= {i: self._by_frame(i, spans) for i, spans in switched.items()}
+        else:
+            parts |= self._by_segment(switched, chosen, frames)
+        return [parts[i] for i in range(len(self.utterances))]
+
+    @property
+    def _wholes_count(self) -> bool:
+        """Whether a chunk that seems to switch is also written as a whole."""
+        return self.options.rescore and self.options.switching is None and self.smoothing.margin is not None
+
+    def _versions(self, cuts: Sequence[list[list[Spoken]]]) -> list[list[Version]]:
+        """Of each chunk; none where it is written in one way only."""
+        if self.classifier is None or not self.options.rescore:
+            return [[] for _ in self.utterances]
+        said = [row for one in self.batch for row in one.probabilities]
+        wholes = [writable(self.base, permitted_row(row, self.options)) if self._wholes_count else [] for row in said]
+        return versions_of(
+            self.base, self.bank, self.classifier, self.batch, self.utterances, cuts, wholes, self.options, self.smoothing,
+            self.rescoring, self._each,
+        )  # fmt: skip
+
+    def _chosen(self, versions: Sequence[list[Version]]) -> tuple[dict[int, Version], list[dict[str, float]], set[int]]:
+        """The version of each chunk that has some; the languages' probabilities of every chunk after it; and the chunks
+        whose language is so settled."""
+        said = [row for one in self.batch for row in one.probabilities]
+        margin = self.smoothing.margin or 0.0 if self._wholes_count else 0.0
+        chosen = {i: best(each, self.smoothing, margin) for i, each in enumerate(versions) if each}
+        settled = {i for i, version in chosen.items() if self._wholes_count and len(version.spans) == 1}
+        for i in settled:
+            said[i] = weighed(said[i], versions[i], self.smoothing, self.utterances[i].duration_s)
+        return chosen, said, settled
+
+    def _as_a_whole(self, rows: Sequence[int], options: TranscribeOptions | None = None) -> list[Passed]:
+        chosen = rows_of(self.batch, rows)
+        options = options or self.options
         decisions = [decide(row, options) for one in chosen for row in one.probabilities]
-        seconds = [base.grid_s(utterances[i]) for i in rows]
-        return write(base, bank, adapters, lowest_layers, chosen, decisions, options, clock, seconds, previous)
+        seconds = [self.base.grid_s(self.utterances[i]) for i in rows]
+        return write(
+            self.base, self.bank, self.adapters, self.lowest_layers, chosen, decisions, options, self.clock, seconds,
+            self.previous,
+        )  # fmt: skip
 
-    for i, passed in zip(plain, fitting(plain, alone), strict=True):
-        parts[i] = [Part(0.0, utterances[i].duration_s, passed)]
-    if used is not None and options.switching is not False and can_be_timed(base, options):
-        tags = {i: writable(base, permitted_row(said[i], options)) for i in plain if frames[i] is not None}
+    def _by_script(
+        self,
+        parts: Mapping[int, Sequence[Part]],
+        said: Sequence[dict[str, float]],
+        frames: Sequence[torch.Tensor | None],
+        cuts: Mapping[int, Sequence[Sequence[Spoken]]],
+    ) -> dict[int, list[Part]]:
+        """The chunks of `parts`, all written as wholes, whose text is in several scripts: cut where it changes."""
+        options = self.options
+        if self.classifier is None or options.switching is False or not can_be_timed(self.base, options):
+            return {}
+        tags = {i: writable(self.base, permitted_row(said[i], options)) for i in parts if frames[i] is not None}
         mixed = [i for i in tags if len(scripts_in(parts[i][0].passed.hypothesis.text, tags[i])) > 1]
         timed = replace(options, timestamps="word")
-        again = (
-            fitting(mixed, lambda rows: alone(rows, timed)) if options != timed else [parts[i][0].passed for i in mixed]
-        )
+        if options == timed:
+            again = [parts[i][0].passed for i in mixed]
+        else:
+            again = fitting(mixed, lambda rows: self._as_a_whole(rows, timed))
+        found = {}
         for i, passed in zip(mixed, again, strict=True):
             own = frames[i]
             assert own is not None  # or it would not be asked
-            parts[i] = by_script(
-                passed, utterances[i].duration_s, own, used.languages, tags[i], base.frame_rate, options == timed,
-                others.get(i, cuts[i]),
+            found[i] = by_script(
+                passed, self.utterances[i].duration_s, own, self.classifier.languages, tags[i], self.base.frame_rate,
+                options == timed, cuts[i],
             )  # fmt: skip
-    if options.strategy == "frames":
-        for i in switched:
-            parts[i] = write_by_frame(
-                base, bank, adapters, lowest_layers, rows_of(batch, [i])[0], heard[i], utterances[i], options, clock,
-                previous,
-            )  # fmt: skip
+        return found
+
+    def _by_frame(self, i: int, spans: Sequence[Spoken]) -> list[Part]:
+        return write_by_frame(
+            self.base, self.bank, self.adapters, self.lowest_layers, rows_of(self.batch, [i])[0], spans, self.utterances[i],
+            self.options, self.clock, self.previous,
+        )  # fmt: skip
+
+    def _by_segment(
+        self,
+        switched: Mapping[int, Sequence[Spoken]],
+        chosen: Mapping[int, Version],
+        frames: Sequence[torch.Tensor | None],
+    ) -> dict[int, list[Part]]:
+        """Stretch by stretch; what was written already, as it is asked for, is not written again."""
+        comparable = replace(compared(self.options), switching=self.options.switching)
+        unwritten = [i for i in switched if self.options != comparable or i not in chosen]
+        fresh = iter(self._each([(i, spoken) for i in unwritten for spoken in switched[i]], self.options))
+        per_frame = frame_samples(self.base)
+        parts: dict[int, list[Part]] = {}
+        for i, spans in switched.items():
+            results = [next(fresh) for _ in spans] if i in unwritten else chosen[i].passed
+            heard = frames[i]
+            assert heard is not None  # or nothing would have been found
+            parts[i] = []
+            for spoken, result in zip(spans, results, strict=True):
+                end = min(spoken.end * per_frame, len(self.utterances[i].audio))
+                own = replace(result, frames=heard[spoken.start : spoken.end])
+                parts[i].append(Part(spoken.start * per_frame / SAMPLE_RATE, end / SAMPLE_RATE, own))
         return parts
-    comparable = replace(compared(options), switching=options.switching)
-    unwritten = [i for i in switched if options != comparable or i not in chosen]
-    fresh = iter(each([(i, spoken) for i in unwritten for spoken in heard[i]], options))
-    per_frame = frame_samples(base)
-    for i in switched:
-        results = [next(fresh) for _ in heard[i]] if i in unwritten else chosen[i].passed
-        for spoken, result in zip(heard[i], results, strict=True):
-            heard_frames = frames[i]
-            assert heard_frames is not None  # or nothing would have been found
-            own = replace(result, frames=heard_frames[spoken.start : spoken.end])
-            end = min(spoken.end * per_frame, len(utterances[i].audio))
-            parts[i].append(Part(spoken.start * per_frame / SAMPLE_RATE, end / SAMPLE_RATE, own))
-    return parts
+
+    def _each(self, wanted: Sequence[tuple[int, Spoken]], options: TranscribeOptions) -> list[Passed]:
+        """What is said in each (chunk, stretch)."""
+        return write_segments(
+            self.base, self.bank, self.adapters, self.lowest_layers, self.utterances, wanted, options, self.clock,
+            self.previous, self.smoothing.context_s,
+        )  # fmt: skip

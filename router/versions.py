@@ -14,12 +14,15 @@ import numpy as np
 import torch
 
 from adapters.bank import Bank
+from router.classifier import Classifier
 from router.options import TranscribeOptions
+from router.own_ctc import OwnCtc
 from router.passes import Listened, Passed
 from router.policies import Decision
 from router.rescoring import Rescoring
 from router.smoothing import Smoothing
-from router.stretches import Spoken, permitted_frames, spoken_again
+from router.stretches import Spoken, cuts_by_script, permitted_frames, spoken_again
+from zoo.speech import Utterance
 
 Write = Callable[[Sequence[tuple[int, Spoken]], TranscribeOptions], list[Passed]]
 """What is said in each (position of the chunk, stretch), each for itself under the stretch's decision."""
@@ -56,8 +59,9 @@ def compared(options: TranscribeOptions) -> TranscribeOptions:
 def versions_of(
     base,
     bank: Bank,
-    languages: Sequence[str],
+    classifier: Classifier,
     batch: Sequence[Listened],
+    utterances: Sequence[Utterance],
     cuts: Sequence[list[list[Spoken]]],
     wholes: Sequence[Sequence[str]],
     options: TranscribeOptions,
@@ -67,14 +71,20 @@ def versions_of(
 ) -> list[list[Version]]:
     """The versions of each chunk of `batch`; none of a chunk without cuts, or with a single cut and nothing beside it.
 
-    languages: the classifier's, of the frames' columns; cuts: of each chunk; each is also written as a second hearing has
-    it. wholes: the languages in which each may be written as a whole.
+    cuts: of each chunk, by the classifier's frames; others are tried beside them, by the scripts that the base's own CTC
+    writes; each is also written as a second hearing has it. wholes: the languages in which each may be written as a whole.
     """
+    listened = [(one, row) for one in batch for row in range(len(one))]
+    judges = [OwnCtc(base, bank, one.rows([row])) for one, row in listened]
     found = [list(each) for each in cuts]
+    for each, judge, (one, row), utterance in zip(found, judges, listened, utterances, strict=True):
+        if each and one.frames is not None:
+            evidence = judge.of_languages(classifier.languages)
+            more = cuts_by_script(one.frames[row], evidence, classifier, utterance, base, options, smoothing)
+            each += [spans for spans in more if spans not in each]
     flat = [(i, spans) for i, each in enumerate(cuts) for spans in each]
     for (i, _), again in zip(flat, spoken_again(base, flat, options, rescoring, write), strict=True):
         found[i] += [again] if again not in found[i] else []
-    listened = [(one, row) for one in batch for row in range(len(one))]
     for i, tags in enumerate(wholes):
         frames = listened[i][0].frames
         if not found[i] or frames is None:
@@ -92,10 +102,10 @@ def versions_of(
             continue
         assert one.frames is not None, "or there would be no cut"
         own = [
-            _version(i, spans, written, one.frames[row], languages, options, smoothing, base.frame_rate)
+            _version(i, spans, written, one.frames[row], classifier.languages, options, smoothing, base.frame_rate)
             for spans in each
         ]
-        scores = _ctc(base, bank, one.rows([row]), [version.text for version in own])
+        scores = judges[i].of_texts([version.text for version in own])
         versions.append([replace(version, ctc=score) for version, score in zip(own, scores, strict=True)])
     return versions
 
@@ -126,17 +136,6 @@ def _version(
     return Version(tuple(spans), passed, 0.0, sum(p.hypothesis.log_probability for p in passed), heard / frame_rate)
 
 
-@torch.inference_mode()
-def _ctc(base, bank: Bank, one: Listened, texts: Sequence[str]) -> list[float]:
-    """The texts' log-probabilities under the CTC of the base alone for a chunk that was listened to."""
-    score = getattr(base, "text_log_probabilities", None)
-    if score is None or not texts:
-        return [0.0] * len(texts)
-    with bank.off():
-        found = score(base.encode(one.tapped), texts)
-    return [0.0] * len(texts) if found is None else found
-
-
 def best(versions: Sequence[Version], smoothing: Smoothing, margin: float) -> Version:
     """The most probable cut; the most probable whole where its score is larger by more than `margin`."""
 
@@ -150,6 +149,12 @@ def best(versions: Sequence[Version], smoothing: Smoothing, margin: float) -> Ve
         assert chosen is not None, "no versions"
         return chosen
     return whole if whole.score(smoothing) - cut.score(smoothing) > margin else cut
+
+
+def ordered(versions: Sequence[Version], smoothing: Smoothing) -> list[Sequence[Spoken]]:
+    """The cuts among the versions, the most probable first."""
+    cuts = [version for version in versions if len(version.spans) > 1]
+    return [version.spans for version in sorted(cuts, key=lambda version: -version.score(smoothing))]
 
 
 def weighed(

@@ -179,7 +179,6 @@ def write_versions(router: "Router", clips: Clips, i: int, smoothing: Smoothing)
     options = replace(router.options, switching=True)
     lowest = [router.lowest_layers[name] for name in router.adapters.values()]
     assert router.classifier is not None, "router.load gives one"
-    languages = router.classifier.languages
     found = []
     for chunk in pieces_of(router, clips, i):
         utterance = Utterance(chunk.audio)
@@ -199,7 +198,17 @@ def write_versions(router: "Router", clips: Clips, i: int, smoothing: Smoothing)
 
         wholes = writable(base, permitted_row(one.probabilities[0], options))
         versions = versions_of(
-            base, bank, languages, [one], [cuts], [wholes], options, smoothing, router.rescoring, write
+            base,
+            bank,
+            router.classifier,
+            [one],
+            [utterance],
+            [cuts],
+            [wholes],
+            options,
+            smoothing,
+            router.rescoring,
+            write,
         )
         gain = smooth(one.frames[0].float().cpu().numpy(), base.frame_rate, smoothing).gain
         found.append(Piece(gain, tuple(versions[0]), ""))

@@ -20,6 +20,7 @@ from zoo.ctc import text_log_probabilities
 from zoo.ensemble import EnsembleStepper
 from zoo.errors import ModelError
 from zoo.interface import DecodeOptions, Hidden, Hypothesis, Piece, Site
+from zoo.scripts import letters
 from zoo.search import Found, Stepper
 from zoo.speech import SAMPLE_RATE, Utterance
 
@@ -159,6 +160,24 @@ class EncoderDecoder(ABC):
             return None
         frames = int(hidden.lengths[0])
         return text_log_probabilities(scores[0, :frames], self._blank, [self._tokens(text) for text in texts])
+
+    @torch.inference_mode()
+    def script_probabilities(self, hidden: Hidden, scripts: Sequence[str]) -> torch.Tensor | None:
+        """How probable CTC's tokens of each script are at each frame of the one clip of `hidden`: `[T, len(scripts)]`, what
+        is missing to 1 is blank, or in none of them. None where the model has no CTC."""
+        scores = self._ctc_scores(hidden)
+        if scores is None:
+            return None
+        members = torch.tensor(
+            [[own == script for script in scripts] for own in self._token_scripts], device=scores.device
+        )
+        return scores[0, : int(hidden.lengths[0]), : len(members)].float().exp() @ members.float()
+
+    @cached_property
+    def _token_scripts(self) -> list[str]:
+        """The script that most letters of each token are of; empty where it has none, as a part of a letter's bytes."""
+        texts = (self._text([token]) for token in range(self._n_tokens))
+        return [max(found, key=lambda script: found[script], default="") for found in map(letters, texts)]
 
     @abstractmethod
     def _ctc_scores(self, hidden: Hidden) -> torch.Tensor | None:

@@ -81,7 +81,7 @@ def test_versions_are_what_the_router_writes(toy_folder, toy_store, monkeypatch)
             for frames, utterance in zip(one.frames, utterances, strict=True)
         ]
         found = versions_of(
-            base, router.bank, languages, [one], cuts, [("en", "te")] * len(cuts), options, router.smoothing,
+            base, router.bank, router.classifier, [one], utterances, cuts, [("en", "te")] * len(cuts), options, router.smoothing,
             router.rescoring,
             lambda wanted, chosen: write_segments(
                 base, router.bank, router.adapters, router.lowest_layers, utterances, wanted, chosen, clock

@@ -275,6 +275,22 @@ def test_texts_are_scored_by_ctc_over_all_their_alignments(hybrid, toy_base, cli
     assert toy_base.text_log_probabilities(toy_base.encode(toy_base.features(utterances[:1])), texts) is None
 
 
+def test_scripts_are_heard_as_the_sum_of_their_tokens(hybrid, toy_base, clips):
+    """Of each frame, one clip at a time; what is no letter counts for none."""
+    utterances = [u for u, _, _ in clips if hybrid.grid_s(u) == 1.0]
+    hidden = hybrid.encode(hybrid.features(utterances)).rows(torch.tensor([1]))
+    frames = int(hidden.lengths[0])
+    found = hybrid.script_probabilities(hidden, ["LATIN", "TELUGU"])
+    shares = hybrid.ctc(hidden.values[0, :frames]).softmax(-1)
+    texts = [hybrid.tokenizer.decode([token]) for token in range(shares.shape[1] - 1)]
+    latin = [any("a" <= c.lower() <= "z" for c in text) for text in texts]
+    assert found.shape == (frames, 2)
+    assert torch.allclose(found[:, 0], shares[:, 1:][:, torch.tensor(latin)].sum(-1), atol=1e-5)
+    assert float(found[:, 0].max()) > 0.5, "it writes something"
+    assert (found.sum(-1) <= 1.0001).all()
+    assert toy_base.script_probabilities(toy_base.encode(toy_base.features(utterances[:1])), ["LATIN"]) is None
+
+
 def test_ctc_needs_a_head_and_predicts_no_timestamps(hybrid, toy_base, clips, tmp_path):
     hidden = hybrid.encode(hybrid.features([clips[0][0]]))
     for base, options, message in (
