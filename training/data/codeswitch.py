@@ -299,6 +299,10 @@ def joined(
     return (out * min(1.0, 0.99 / peak)).astype(np.float32), segments
 
 
+def _is_synthetic(record: Record) -> bool:
+    return bool(record.extra.get("synthetic", record.extra.get("kind") in ("tts", "synthetic")))
+
+
 def _record(name, kind, same, path, audio, segments: list[Segment], found: Sequence[Piece]) -> Record:
     known = all(p.text is not None for p in found)
     extra = {
@@ -307,7 +311,7 @@ def _record(name, kind, same, path, audio, segments: list[Segment], found: Seque
         "switches": [s.start for a, s in pairwise(segments) if a.lang != s.lang],
         "sources": [p.record.id for p in found],
         "corpora": sorted({str(c) for p in found if (c := p.record.extra.get("corpus"))}),
-        "synthetic": any(p.record.extra.get("kind") in ("tts", "synthetic") for p in found),
+        "synthetic": any(_is_synthetic(p.record) for p in found),
         "transcribed": known,
     }
     people = list(dict.fromkeys(s.speaker for s in segments if s.speaker))

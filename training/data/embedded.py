@@ -93,6 +93,7 @@ def plain(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray, dic
         "speaker": voice.speaker,
         "subset": kind,
         "corpus": "espeak",
+        "synthetic": True,
         "text_id": text_id(text),
     }
     return samples, row
@@ -143,6 +144,7 @@ def _switched(work: Work, chunk: Chunk, rng: random.Random) -> tuple[np.ndarray,
         "speaker": voice.speaker if one_voice else "espeak:several",
         "subset": subset,
         "corpus": "espeak",
+        "synthetic": True,
     }
     return samples, {**row, "text_id": text_id(text), "segments": segments}
 
@@ -190,6 +192,7 @@ def _copy_recorded(job: tuple[int, HumanClip, Path, str]) -> dict | None:
         "speaker": clip.speaker,
         "subset": clip.subset,
         "corpus": clip.corpus,
+        "synthetic": clip.kind == "tts",
         "text_id": clip.text_id,
     }
     return row if clip.text else {**row, "transcribed": False}

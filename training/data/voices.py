@@ -188,6 +188,7 @@ def make_chunk(job: tuple[str, int, int]) -> list[dict]:
                 "speaker": f"voices:{name}@{each.warp.numerator}-{each.warp.denominator}",
                 "subset": each.kind,
                 "corpus": "voices",
+                "synthetic": True,
                 "text_id": text_id(each.text),
             })  # fmt: skip
     return rows

@@ -138,6 +138,14 @@ def test_text_only_where_the_words_are_known(made):
     assert all(r.extra["transcribed"] for r in made.records if r.extra["kind"] == "inter")
 
 
+def test_clips_are_synthetic_where_a_part_is(records, made, tmp_path):
+    assert not any(record.extra["synthetic"] for record in made.records), "nobody says so"
+    for key, value in (("synthetic", True), ("kind", "tts")):
+        marked = [replace(r, extra={key: value}) if r.lang == "hi" else r for r in records]
+        again = make(marked, ["hi", "en"], tmp_path / key, CodeSwitchOptions(clips=2, kinds=("inter",)))
+        assert all(record.extra["synthetic"] for record in again.records)
+
+
 def test_same_seed_same_clips(records, made, tmp_path):
     options = CodeSwitchOptions(clips=3, kinds=("rapid",))
     one = make(records, ["hi", "en"], tmp_path / "1", options)

@@ -92,6 +92,7 @@ def test_every_manifest_reads_and_every_clip_is_what_its_row_says(corpus):
             assert (info.samplerate, info.channels, info.subtype) == (SAMPLE_RATE, 1, "PCM_16")
             assert abs(info.duration - record.duration) < 0.01
             assert record.extra["text_id"]
+            assert record.extra["synthetic"] is (record.corpus == "espeak")
 
 
 def test_no_text_and_no_voice_of_a_test_set_is_trained_on(corpus):
