@@ -101,3 +101,51 @@ def test_what_cannot_be_measured_says_so(toy_folder, toy_store, manifest, tmp_pa
     command = f"evaluate adapters -m {manifest} --model toy --store {toy_store} --languages it"
     assert boli.main(command.split()) == 1
     assert "no adapter serves any of these. Valid: hi, te" in capsys.readouterr().err
+
+
+def test_the_page_is_made_of_a_corpus_folder_and_a_part_of_it_of_named_corpora(
+    toy_folder, toy_store, tmp_path, monkeypatch, capsys
+):
+    name_toy(toy_folder, monkeypatch)
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    sets = (("human_hi_test", "hi"), ("human_hi_known_speaker", "hi"), ("hi_test", "hi"), ("te_test", "te"))
+    for seed, (name, spoken) in enumerate(sets):
+        lines = []
+        for n, (utterance, text, language) in enumerate(toy.clips(4, (spoken,), seed)):
+            soundfile.write(corpus / f"{name}{n}.wav", utterance.audio, 16_000, subtype="PCM_16")
+            kind = ("read", "told")[n % 2] if name.startswith("human_hi") else "espeak"
+            lines.append({"path": f"{name}{n}.wav", "text": text, "lang": language, "speaker": "s", "corpus": kind})
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (corpus / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    run = tmp_path / "20260101-000000_heads"
+    run.mkdir()
+    row = "linear,lid_test,across corpora,4,0.5,0.4"
+    (run / "results.csv").write_text(f"head,test,slice,clips,accuracy,balanced_accuracy\n{row}\n")
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- {part}: begin -->\n<!-- {part}: end -->\n" for part in ("measured", "across")))
+
+    command = f"evaluate page {corpus} --write {page} --model toy --store {toy_store} --bootstrap 0 --limit 2"
+    assert boli.main([*command.split(), "--full", f"hi={toy_folder}"]) == 0
+    first = page.read_text(encoding="utf-8")
+    assert "4 clips, 0." in first
+    assert "hi 4 clips of 1 speakers (read, told)." in first
+    assert "| | words | base | full | r8 | oracle | detected | hard | soft |" in first
+    assert first.endswith("<!-- across: begin -->\n<!-- across: end -->\n")
+
+    command += f" --part across --corpora told --classifier-run {run} --classifier {toy_store / 'classifier'}"
+    assert boli.main(command.split()) == 0
+    both = page.read_text(encoding="utf-8")
+    assert both.startswith(first.removesuffix("<!-- across: begin -->\n<!-- across: end -->\n"))
+    across = both.split("<!-- across: begin -->")[1]
+    assert "### Human speech, unseen corpora\n" in across
+    assert across.count("hi 2 clips of 1 speakers (told).") == 2
+    assert "te 2 clips of 1 speakers (espeak)." in across
+    assert "### The classifier beside the spectrum alone, unseen corpora" in across
+    capsys.readouterr()
+
+    assert boli.main([*command.split(), "--corpora", "tolt"]) == 1
+    assert "No clip is of corpus tolt. Valid: read, told" in capsys.readouterr().err
+    assert boli.main([*command.split(), "--part", "acros"]) == 1
+    assert "one line <!-- acros: begin -->" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == both
