@@ -15,7 +15,7 @@ import torch
 
 from training import checkpoints
 from training.adapter_data import Stream, fitting
-from training.adapter_publish import publish, score_manifest
+from training.adapter_publish import key_of, publish, score_manifest
 from training.adapter_recipe import AdapterRecipe, BaseOptions
 from training.adapter_sites import load_start, make_trainable, stages
 from training.adapter_trainer import AdapterTrainer, Learner, arguments
@@ -75,6 +75,8 @@ def _train(recipe: AdapterRecipe, run: Run, began: float, stop: StopRequest) -> 
     sources = {clips.source(i) for i in range(len(clips))}
     recipe = replace(recipe, plan=replace(recipe.plan, ratios=ratios_left(recipe.plan.ratios, recipe.data, sources)))
     language = _language(recipe, clips)
+    if recipe.publish.store and recipe.adapter.method == "lora":
+        key_of(recipe, base, language)  # a name that cannot be used is said before the training, not after it
     network, lora = make_trainable(base, recipe.adapter, recipe.base.quantize)
     if recipe.adapter.start_from:
         load_start(lora, Path(recipe.adapter.start_from))

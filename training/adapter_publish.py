@@ -14,6 +14,7 @@ from training.validation import transcribe
 from zoo.interface import BaseModel
 
 if TYPE_CHECKING:
+    from adapters.key import AdapterKey
     from adapters.record import Score
     from adapters.store import StoredAdapter
 
@@ -66,16 +67,22 @@ def score_manifest(base: BaseModel, path: str, options: DataOptions) -> Manifest
     return ManifestScores(metrics, rows, predictions, scores)
 
 
+def key_of(recipe: AdapterRecipe, base: BaseModel, language: str) -> "AdapterKey":
+    """What the adapter is called in the store. Raises AdapterError for a name that cannot be used."""
+    from adapters.key import AdapterKey
+
+    return AdapterKey(recipe.base.publish_as or base.card.name, language, recipe.adapter.rank, recipe.adapter.variant)
+
+
 def publish(
     recipe: AdapterRecipe, base: BaseModel, folder: Path, language: str, scores: "list[Score]", clips: Clips
 ) -> "StoredAdapter":
     """Put the adapter into the recipe's store with all that is known about it."""
-    from adapters.key import AdapterKey
     from adapters.peft_files import lowest_adapted_layer, read_weights
     from adapters.record import Record
     from adapters.store import Store
 
-    key = AdapterKey(recipe.base.publish_as or base.card.name, language, recipe.adapter.rank, recipe.adapter.variant)
+    key = key_of(recipe, base, language)
     weights = read_weights(folder)
     base_sha256 = getattr(base, "weights_sha256", "")
     record = Record(

@@ -19,7 +19,7 @@ from training.adapter import train_adapter
 from training.adapter_recipe import AdapterRecipe
 from training.recipe import load
 from training.run import read_status
-from zoo.errors import DataError, RecipeError
+from zoo.errors import AdapterError, DataError, RecipeError
 
 RECIPE = Path("training/recipes/debug/adapter.yaml")
 
@@ -56,6 +56,13 @@ def test_learns_and_publishes(manifests, toy_folder, tmp_path):
     assert (status.state, status.step, status.steps) == ("done", 60, 60)
     assert (folder / "checkpoints/best").is_dir()
     assert (folder / "checkpoints/latest").is_dir()
+
+
+def test_a_name_that_the_store_refuses_is_said_before_the_training(manifests, toy_folder, tmp_path):
+    options = [f"publish.store={tmp_path / 'store'}", "fit.steps=2"]  # the base's name is its path
+    with pytest.raises(AdapterError, match=r"Base model name .* cannot be used.*boli zoo pull NAME"):
+        train_adapter(recipe(manifests, toy_folder, tmp_path, *options))
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_written_in_half(manifests, toy_folder, tmp_path):
