@@ -59,9 +59,8 @@ def cuts_of(
         path = smooth(rows, base.frame_rate, replace(smoothing, cost=factor * smoothing.cost))
         if not found and options.switching is None and path.gain < smoothing.shown:
             return []
-        spans = merged(path.spans, rows, permitted, options)
-        if len(spans) > 1:
-            cut = _cut(spans, rows, permitted, utterance, base, options, smoothing)
+        cut = _cut(merged(path.spans, rows, permitted, options), rows, permitted, utterance, base, options, smoothing)
+        if len(cut) > 1:
             found += [cut] if cut not in found else []
         elif not found:
             return []
@@ -83,16 +82,16 @@ def cuts_by_script(
         return []
     permitted, rows = permitted_frames(frames.float().cpu().numpy(), classifier.languages, options.languages)
     kept = [classifier.languages.index(tag) for tag in permitted]
+    if options.switch_cost is not None:
+        smoothing = replace(smoothing, cost=options.switch_cost)
     both = np.maximum(rows, smoothing.floor) + SCRIPTS * evidence[: len(rows), kept]
     found: list[list[Spoken]] = []
     for factor in SCRIPT_COSTS:
         path = smooth(
             both, base.frame_rate, replace(smoothing, cost=factor * smoothing.cost, floor=float(both.min()) - 1)
         )
-        spans = merged(path.spans, both, permitted, options)
-        if len(spans) > 1:
-            cut = _cut(spans, both, permitted, utterance, base, options, smoothing)
-            found += [cut] if cut not in found else []
+        cut = _cut(merged(path.spans, both, permitted, options), both, permitted, utterance, base, options, smoothing)
+        found += [cut] if len(cut) > 1 and cut not in found else []
     return found
 
 
@@ -105,7 +104,10 @@ def _cut(
     options: TranscribeOptions,
     smoothing: Smoothing,
 ) -> list[Spoken]:
-    """The stretches of `spans`, cut where it is quietest nearby."""
+    """The stretches of `spans`, cut where it is quietest nearby; neighbours that are then of one language are one.
+    None where there are fewer than two spans."""
+    if len(spans) < 2:
+        return []
     most = round(smoothing.seam_s * base.frame_rate)
     cuts = at_quietest(utterance.audio, [span.start for span in spans[1:]], len(rows), frame_samples(base), most)
     found = [
@@ -113,7 +115,7 @@ def _cut(
         for (start, end), span in zip(pairwise([0, *cuts, len(rows)]), spans, strict=True)
     ]
     end = -(-len(utterance.audio) // frame_samples(base))  # an encoder may give a frame less than there is sound for
-    return [*found[:-1], replace(found[-1], end=max(found[-1].end, end))]
+    return joined([*found[:-1], replace(found[-1], end=max(found[-1].end, end))], options)
 
 
 def spoken_again(
