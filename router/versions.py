@@ -75,13 +75,14 @@ def versions_of(
     writes; each is also written as a second hearing has it. wholes: the languages in which each may be written as a whole.
     """
     listened = [(one, row) for one in batch for row in range(len(one))]
-    judges = [OwnCtc(base, bank, one.rows([row])) for one, row in listened]
+    judges = {i: OwnCtc(base, bank, one.rows([row])) for i, (one, row) in enumerate(listened) if cuts[i]}
     found = [list(each) for each in cuts]
-    for each, judge, (one, row), utterance in zip(found, judges, listened, utterances, strict=True):
-        if each and one.frames is not None:
-            evidence = judge.of_languages(classifier.languages)
-            more = cuts_by_script(one.frames[row], evidence, classifier, utterance, base, options, smoothing)
-            each += [spans for spans in more if spans not in each]
+    for i, judge in judges.items():
+        one, row = listened[i]
+        assert one.frames is not None, "or there would be no cut"
+        evidence = judge.of_languages(classifier.languages)
+        more = cuts_by_script(one.frames[row], evidence, classifier, utterances[i], base, options, smoothing)
+        found[i] += [spans for spans in more if spans not in found[i]]
     flat = [(i, spans) for i, each in enumerate(cuts) for spans in each]
     for (i, _), again in zip(flat, spoken_again(base, flat, options, rescoring, write), strict=True):
         found[i] += [again] if again not in found[i] else []

@@ -71,9 +71,8 @@ def _train(recipe: AdapterRecipe, run: Run, began: float, stop: StopRequest) -> 
     recipe = replace(recipe, base=replace(recipe.base, quantize=quantized))
     if device == "cpu" and hasattr(base.module, "set_attn_implementation"):
         base.module.set_attn_implementation("eager")  # on a CPU, flash attention's backward costs twice as much
-    clips, valid = _clips(recipe, base, log)
-    sources = {clips.source(i) for i in range(len(clips))}
-    recipe = replace(recipe, plan=replace(recipe.plan, ratios=ratios_left(recipe.plan.ratios, recipe.data, sources)))
+    clips, valid, ratios = _clips(recipe, base, log)
+    recipe = replace(recipe, plan=replace(recipe.plan, ratios=ratios))
     language = _language(recipe, clips)
     if recipe.publish.store and recipe.adapter.method == "lora":
         key_of(recipe, base, language)  # a name that cannot be used is said before the training, not after it
@@ -152,7 +151,8 @@ def _finish(recipe: AdapterRecipe, run: Run, trainer: AdapterTrainer, base: Base
     return final
 
 
-def _clips(recipe: AdapterRecipe, base: BaseModel, log) -> tuple[Clips, Clips | None]:
+def _clips(recipe: AdapterRecipe, base: BaseModel, log) -> tuple[Clips, Clips | None, dict[str, float]]:
+    """To train on, to validate on, and the ratios of the manifests that are left."""
     options = replace(recipe.data, max_duration_s=min(recipe.data.max_duration_s, base.max_duration_s))
     records, sources = load_manifests(options.train, options)
     chosen = spread(options.max_train_clips, [record.lang for record in records], recipe.run.seed)
@@ -166,7 +166,7 @@ def _clips(recipe: AdapterRecipe, base: BaseModel, log) -> tuple[Clips, Clips | 
     for part in (clips, valid):
         if part and part.skipped:
             log.info(describe_skipped(part))
-    return clips, valid
+    return clips, valid, ratios_left(recipe.plan.ratios, options, sources)
 
 
 def _language(recipe: AdapterRecipe, clips: Clips) -> str:
