@@ -262,10 +262,11 @@ def run(
     picture = _look(study, site)
     with lock(picture.folder):
         picture = _look(study, site)
-        chosen = [state.task for state in _chosen(picture, only) if state.state != "done" and not state.live]
+        asked = list(_chosen(picture, only))
+        chosen = [state.task for state in asked if state.state != "done" and not state.live]
         runner = LocalRunner(picture, jobs, [gpu for gpu in gpus.split(",") if gpu])
         outcome = runner.run(chosen)
     ended = [outcome[task.id] for task in chosen]
-    rest = len(picture.tasks) - len(chosen)
+    rest = sum(state.state == "done" for state in asked)
     print(f"{ended.count('done')} of {len(chosen)} tasks done" + (f", {rest} were finished before" if rest else ""))
     return 0 if all(state == "done" for state in ended) else (130 if runner.stopping.is_set() else 1)

@@ -50,6 +50,12 @@ def test_what_comes_first_in_the_file_runs_first_once_it_is_ready(workplace):
     assert begun == ["first", "long", "many", "many", "many"]
 
 
+def test_what_was_not_asked_for_is_not_said_to_be_finished(workplace):
+    study = workplace.study({"one": {"command": "true", "grid": {"i": [0, 1]}}, "other": {"command": "true"}})
+    assert local(workplace, study, "--only", "one").endswith("2 of 2 tasks done\n")
+    assert "1 of 1 tasks done, 2 were finished before" in local(workplace, study)
+
+
 def test_it_stops_with_checkpoints_and_goes_on(workplace):
     """Ctrl-C reaches the runner alone; the tasks are told to checkpoint."""
     study = workplace.study(
