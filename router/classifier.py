@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from router.following import Following
 from router.heads import HEADS, centred
 from router.pooling import Pooling, pooled
 from zoo.errors import ModelError
@@ -66,8 +67,8 @@ class ClassifierConfig:
     """What `boli train rescoring` chose: fields of `rescoring.Rescoring` under `options`, and `chosen_on`; empty: no clip
     is heard twice."""
     switching: dict[str, Any] = field(default_factory=dict)
-    """What `boli train switching` chose: `offline` (smoothing.Smoothing), `causal` (causal.Causal), `chosen_on`; empty:
-    the defaults written there."""
+    """What `boli train switching` chose: `offline` (smoothing.Smoothing), `causal` (windows.Causal; where a head follows,
+    its own config has it), `chosen_on`; empty: the defaults written there."""
 
 
 class TapClassifier:
@@ -82,6 +83,8 @@ class TapClassifier:
         self.languages = config.languages
         self.pooling = Pooling(**config.pooling) if config.pooling else None
         self.base = base if hasattr(base, "detect_language") else None
+        self.following: Following | None = None
+        """The head that follows changes of language, where one lies beside this one (`load`)."""
 
     @classmethod
     def new(cls, config: ClassifierConfig) -> "TapClassifier":
@@ -171,6 +174,7 @@ class TapClassifier:
                 )
             classifier.to(base.device)
             classifier = cls(config, classifier.head, base)
+        classifier.following = Following.load(folder, base, config.languages)
         return classifier
 
 

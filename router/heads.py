@@ -131,6 +131,31 @@ class TdnnHead(nn.Module):
         return self.out(x), self.out(mean_pool(x, lengths))
 
 
+class FollowingHead(nn.Module):
+    """Reads frames in the order in which they come, so each answer rests on its own frame and those before: one hidden
+    layer, then gated recurrent units (Cho et al., EMNLP 2014).
+
+    What is spoken now is heard against what was spoken before, in the same voice and the same room; and it is taught on
+    frames that have hardly any sound behind them, as a causal decision reads them."""
+
+    def __init__(self, size: int, classes: int, width: int = 128, layers: int = 1):
+        """layers: so many layers' states stand beside each other, each `size` wide."""
+        super().__init__()
+        self.layers = layers
+        self.first = nn.Linear(layers * size, width)
+        self.drop = nn.Dropout(0.1)
+        self.memory = nn.GRU(width, width, batch_first=True)
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """x `[B, T, layers * size]`; state: of an earlier call, None at a recording's start. Logits `[B, T, L]`, and the state."""
+        each = x.unflatten(-1, (self.layers, -1))
+        x = nn.functional.layer_norm(each, each.shape[-1:]).flatten(-2)
+        x = self.drop(nn.functional.gelu(self.first(x)))
+        x, state = self.memory(x, state)
+        return self.out(self.drop(x)), state
+
+
 HEADS: dict[str, type[nn.Module]] = {
     "linear": LinearHead,
     "mlp": MlpHead,

@@ -15,7 +15,7 @@ from adapters.bank import Bank
 from adapters.peft_files import LoraWeights
 from adapters.store import Store, StoredAdapter
 from router.assembling import Part, assemble
-from router.causal import Causal, Change, Follower
+from router.causal import Change, Follower
 from router.chunks import Chunk, Recording
 from router.classifier import Classifier
 from router.fleet import choose
@@ -26,6 +26,7 @@ from router.smoothing import Smoothing, parameters
 from router.switching import run
 from router.transcript import Transcript
 from router.vad import voice_activity
+from router.windows import Causal
 from zoo import audio
 from zoo.errors import AudioError, BoliError, RoutingError
 from zoo.joining import together
@@ -85,7 +86,8 @@ class Router:
             Rescoring, config.rescoring.get("options", {}) if config else {}, "boli train rescoring"
         )
         self.smoothing = parameters(Smoothing, chosen.get("offline", {}))
-        self.causal = parameters(Causal, chosen.get("causal", {}))
+        following = getattr(classifier, "following", None)
+        self.causal = following.causal if following is not None else parameters(Causal, chosen.get("causal", {}))
 
     def sharing(
         self,

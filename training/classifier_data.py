@@ -185,7 +185,7 @@ def _encode(
             own = row[:frames].float()
             states[filled:end] = own - own.mean(dim=0) if centred else own
             rate = base.frame_rate / float(speed[i])
-            labels[filled:end] = _frame_labels(clips.records[i], frames, float(offsets_s[i]), rate, classes)
+            labels[filled:end] = frame_labels(clips.records[i], frames, float(offsets_s[i]), rate, classes)
             shares[i] = np.bincount(labels[filled:end], minlength=len(classes)) / frames
             filled = end
     return TapFeatures(
@@ -198,9 +198,7 @@ def _encode(
     )
 
 
-def _frame_labels(
-    record: Record, frames: int, offset_s: float, frame_rate: float, classes: Sequence[str]
-) -> np.ndarray:
+def frame_labels(record: Record, frames: int, offset_s: float, frame_rate: float, classes: Sequence[str]) -> np.ndarray:
     """int64 `[frames]`, `frame_rate` of them for each second of the recording. Between two segments the change is
     half-way; before the first and after the last, theirs."""
     if not record.segments:

@@ -81,7 +81,8 @@ class DataOptions:
     max_valid_clips: int = 0
     """Measure on at most this many clips per language, spread evenly; 0: all."""
     max_train_clips: int = 0
-    """Train on at most this many clips per language (a classifier: per language and corpus), drawn by seed; 0: all."""
+    """Train on at most this many clips per language (a classifier, and a head
+    that follows: per language and corpus), drawn by seed; 0: all."""
     workers: int = 0
     """Processes that decode audio files; 0: one per core."""
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router.causal import Causal
 from router.classifier import TapClassifier
+from router.following import Following
 from router.smoothing import Smoothing, smooth
+from router.windows import Causal
 from training.clips import Clips
 from training.evaluation.following import Followed
 from training.evaluation.switches import (
@@ -46,6 +47,10 @@ FLOORS = (-3.0, -6.0)
 WINDOWS_S = (1.0, 2.0)
 LOOK_AHEAD_S = (0.1, 0.2, 0.35, 0.5)
 THRESHOLDS = (0.15, 0.3, 0.55, 0.75, 1.0, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 2.0, 2.4, 2.8, 4.0)
+
+
+FOLLOWED_THIRDS = (0.0, 1.0, 2.0, 3.0)  # of a head that follows, in nats
+FOLLOWED_THRESHOLDS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.5, 10.0)
 
 
 @dataclass(frozen=True)
@@ -195,31 +200,37 @@ def _causal(
     spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}
     seconds = float(clips.lengths.sum()) / SAMPLE_RATE
     found: list[tuple[bool, tuple[float, float], Causal, Tally]] = []
-    for window_s in WINDOWS_S:
-        followed = Followed(router, clips)  # a fresh one for each window: what it keeps is large
 
-        def tried(options: Causal, followed: Followed = followed) -> tuple[bool, tuple[float, float], Causal, Tally]:
-            matchings = [
-                match_decisions(decided_switches(followed.changes(i, options)), spoken[i]) for i in range(len(clips))
-            ]
-            total = tally(matchings, seconds)
-            rate, within = total.false_alarms_per_minute or 0.0, total.within(1.0) or 0.0
-            if rate <= alarms:
-                return True, (within, -(total.delay(50) or np.inf)), options, total
-            return False, (-rate / max(total.right, 1), within), options, total
+    def tried(followed: Followed, options: Causal) -> tuple[bool, tuple[float, float], Causal, Tally]:
+        matchings = [
+            match_decisions(decided_switches(followed.changes(i, options)), spoken[i]) for i in range(len(clips))
+        ]
+        total = tally(matchings, seconds)
+        rate, within = total.false_alarms_per_minute or 0.0, total.within(1.0) or 0.0
+        if rate <= alarms:
+            return True, (within, -(total.delay(50) or np.inf)), options, total
+        return False, (-rate / max(total.right, 1), within), options, total
 
-        options = replace(router.causal, window_s=window_s, floor=floor)
-        for look_ahead_s in LOOK_AHEAD_S:
-            options = replace(options, look_ahead_s=look_ahead_s)
-            plain = [tried(replace(options, threshold=threshold, third=0.0)) for threshold in THRESHOLDS]
-            best = max(range(len(plain)), key=lambda k: plain[k][:2])
-            found += plain
-            # a third language that must lead by more lets the threshold be lower
-            found += [
-                tried(replace(options, threshold=threshold, third=third))
-                for threshold, third in product(THRESHOLDS[max(0, best - 4) : best + 1], THIRDS)
-            ]
-        say(f"window {window_s:g} s tried")
+    if getattr(router.classifier, "following", None) is not None:
+        followed = Followed(router, clips)
+        found = [
+            tried(followed, replace(router.causal, threshold=threshold, third=third))
+            for threshold, third in product(FOLLOWED_THRESHOLDS, FOLLOWED_THIRDS)
+        ]
+    else:
+        for window_s in WINDOWS_S:
+            followed = Followed(router, clips)  # a fresh one for each window: what it keeps is large
+            for look_ahead_s in LOOK_AHEAD_S:
+                options = replace(router.causal, window_s=window_s, floor=floor, look_ahead_s=look_ahead_s)
+                plain = [tried(followed, replace(options, threshold=threshold, third=0.0)) for threshold in THRESHOLDS]
+                best = max(range(len(plain)), key=lambda k: plain[k][:2])
+                found += plain
+                # a third language that must lead by more lets the threshold be lower
+                found += [
+                    tried(followed, replace(options, threshold=threshold, third=third))
+                    for threshold, third in product(THRESHOLDS[max(0, best - 4) : best + 1], THIRDS)
+                ]
+            say(f"window {window_s:g} s tried")
     _, _, options, total = max(found, key=lambda entry: entry[:2])
     measured = {
         "recall": total.recall,
@@ -234,19 +245,20 @@ def _causal(
 
 
 def keep(folder: Path, chosen: Chosen, manifests: Mapping[str, str], clips: Clips) -> Path:
-    """Write the parameters into the classifier's config; its weights stay. Raises ModelError where there is none.
+    """Write the parameters into the classifier's config, those of the causal decision into that of the head that follows where
+    there is one; weights stay. Raises ModelError where there is no classifier.
 
     manifests: name -> sha256.
     """
     classifier = TapClassifier.load(folder)
-    switching = {
+    chosen_on = {"manifests": dict(manifests), "clips": len(clips), "measured": chosen.measured}
+    switching: dict[str, Any] = {
         "offline": asdict(chosen.offline),
         "causal": asdict(chosen.causal),
-        "chosen_on": {
-            "manifests": dict(manifests),
-            "clips": len(clips),
-            "measured": chosen.measured,
-        },
+        "chosen_on": chosen_on,
     }
+    if classifier.following is not None:
+        config = replace(classifier.following.config, causal=switching.pop("causal"), chosen_on=chosen_on)
+        Following(config, classifier.following.head).save(folder)
     TapClassifier(replace(classifier.config, switching=switching), classifier.head).save(folder)
     return folder

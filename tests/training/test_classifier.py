@@ -10,7 +10,7 @@ import pytest
 from router.classifier import TapClassifier
 from training.augment import AugmentOptions
 from training.classifier import train_classifier
-from training.classifier_data import _frame_labels, copies_of, encode_copies
+from training.classifier_data import copies_of, encode_copies, frame_labels
 from training.classifier_recipe import ClassifierRecipe, HeadOptions
 from training.clips import Clips
 from training.data.manifest import Record, Segment
@@ -102,9 +102,9 @@ def test_same_seed_same_head(manifests, toy_folder, tmp_path):
 def test_frame_labels_change_half_way_between_segments():
     segments = (Segment(0.1, 1.0, "hi"), Segment(1.2, 2.0, "en"))
     record = Record("x", Path("x.wav"), "", "hi", segments=segments)
-    labels = _frame_labels(record, 100, 0.0, 50.0, ("en", "hi"))
+    labels = frame_labels(record, 100, 0.0, 50.0, ("en", "hi"))
     assert labels.tolist() == [1] * 55 + [0] * 45
-    assert np.array_equal(_frame_labels(record, 50, 1.0, 50.0, ("en", "hi")), [1] * 5 + [0] * 45)
+    assert np.array_equal(frame_labels(record, 50, 1.0, 50.0, ("en", "hi")), [1] * 5 + [0] * 45)
 
 
 def test_a_copy_at_twice_the_speed_has_half_the_frames_and_its_labels(toy_folder):

@@ -1,4 +1,4 @@
-"""`boli train adapter|classifier|base RECIPE [key=value ...]`, `boli train switching`, `boli train rescoring`."""
+"""`boli train adapter|classifier|following|base RECIPE [key=value ...]`, `boli train switching`, `boli train rescoring`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +48,15 @@ def classifier(recipe: Recipe = "", overrides: Overrides = None, resume: Resume 
     from training.classifier_recipe import ClassifierRecipe
 
     _start(ClassifierRecipe, train_classifier, recipe, overrides, resume)
+
+
+@app.command()
+def following(recipe: Recipe = "", overrides: Overrides = None, resume: Resume = None) -> None:
+    """A head beside a classifier that says while a recording runs which language is being spoken."""
+    from training.following import train_following
+    from training.following_recipe import FollowingRecipe
+
+    _start(FollowingRecipe, train_following, recipe, overrides, resume)
 
 
 @app.command()

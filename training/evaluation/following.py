@@ -8,8 +8,9 @@ import numpy as np
 from training.clips import Clips
 
 if TYPE_CHECKING:
-    from router.causal import Causal, Change
+    from router.causal import Change
     from router.router import Router
+    from router.windows import Causal
 
 
 class Followed:

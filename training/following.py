@@ -1,0 +1,199 @@
+"""`boli train following`: which language is being spoken now, from what a causal decision hears of it and of all before.
+
+The frames that are read hop by hop are encoded once (training/following_data.py); a small head with a memory is trained on
+them in minutes. When a change is declared chooses `boli train switching`.
+"""
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from router.classifier import TapClassifier
+from router.following import Following, FollowingConfig
+from router.windows import Causal
+from training.adapter import load_base
+from training.augment import Augmenter
+from training.classifier_data import usable
+from training.classifier_scores import drawn_as, temperature
+from training.clips import Clips, describe_skipped, load_clips
+from training.data.buckets import BatchOptions, LengthBuckets
+from training.data.manifest import require_languages, set_name
+from training.following_data import Streams, streams_of
+from training.following_joins import joined, switched
+from training.following_recipe import FollowingRecipe
+from training.job import carry_out
+from training.manifests import load_manifests
+from training.recipe import dump
+from training.run import Run
+from training.schedule import rate
+from training.signals import Preempted, StopRequest
+from training.validation import spread
+from zoo.errors import DataError
+
+THRESHOLD, FLOOR = 3.0, -20.0  # of the lead, until `boli train switching` chooses
+GRID_S = 2.0  # clips that differ by less go through the head together
+
+
+def train_following(recipe: FollowingRecipe, resume: Path | None = None) -> Path:
+    """Train the head. Returns the run's folder; `<run>/following` holds it.
+
+    Raises ModelError where the classifier cannot be read, DataError where no clip changes its language.
+    """
+    began = time.monotonic()
+    if resume:
+        run = Run.resume(resume, recipe.run)
+    else:
+        run = Run.start(recipe.run, dump(recipe), f"following-{Path(recipe.base.name).name}")
+
+    def work(stop: StopRequest) -> dict[str, Any]:
+        final = _Job(recipe, run, stop).train()
+        return {**final, "minutes": (time.monotonic() - began) / 60}
+
+    return carry_out(run, work)
+
+
+class _Job:
+    """The data and the state of one training."""
+
+    def __init__(self, recipe: FollowingRecipe, run: Run, stop: StopRequest):
+        self.recipe, self.run, self.stop = recipe, run, stop
+        device = recipe.run.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        tap = TapClassifier.load(Path(recipe.classifier)).config.tap
+        self.base = load_base(replace(recipe.base, tap=tap), device, run.logger)[0]
+        self.classifier = TapClassifier.load(Path(recipe.classifier), self.base)
+        self.classes = self.classifier.languages
+        follow = recipe.follow
+        self.causal = Causal(follow.window_s, follow.hop_s, follow.look_ahead_s, THRESHOLD, floor=FLOOR)
+        train, valid = self._clips(recipe.data.train, recipe.data.max_train_clips), self._clips(recipe.data.valid, 0)
+        require_languages(train.records, [tag for tag in self.classes if tag != "unknown"], "The training data")
+        made = joined(train, self.classes, follow.joined, recipe.run.seed)
+        self.trained_on = [part for part in (switched(train), made) if len(part)]
+        if not self.trained_on:
+            raise DataError(
+                "No training clip changes its language",
+                valid="clips with `segments`, or follow.joined above 0 and clips in several languages",
+                remedy="boli data codeswitch MANIFEST --out DIR",
+            )
+        for part in self.trained_on:
+            run.logger.info("%d training clips, %.2f h", len(part), part.hours)
+        self.valid = self._encoded("valid", valid, False)
+        self.data = Streams.joined([self._encoded(f"train{k}", part, True) for k, part in enumerate(self.trained_on)])
+
+    def _clips(self, paths: list[str], most: int) -> Clips:
+        """most: clips of each manifest, language and corpus."""
+        records, sources = load_manifests(paths, self.recipe.data)
+        keep = usable(records, self.classes)
+        if not keep:
+            raise DataError(f"No clip of {', '.join(paths)} is in a class", valid=", ".join(self.classes))
+        keep = [
+            keep[k]
+            for k in spread(
+                most, [f"{sources[i]} {records[i].lang} {drawn_as(records[i])}" for i in keep], self.recipe.run.seed
+            )
+        ]
+        clips = load_clips([records[i] for i in keep], self.recipe.data, [sources[i] for i in keep])
+        if clips.skipped:
+            self.run.logger.info(describe_skipped(clips))
+        return clips
+
+    def _encoded(self, name: str, clips: Clips, augmented: bool) -> Streams:
+        recipe, start = self.recipe, time.monotonic()
+
+        def step(done: int) -> None:
+            self.run.logger.info("%s: %d of %d clips encoded, %.0f s", name, done, len(clips), time.monotonic() - start)
+            if self.stop:
+                raise Preempted(f"{self.stop.received} while encoding {name}")
+
+        return streams_of(
+            self.base, clips, self.classes, self.causal, recipe.follow.finished, self.run.folder / "streams" / name,
+            Augmenter(recipe.augment) if augmented else None, recipe.follow.plain, recipe.run.seed, step,
+        )  # fmt: skip
+
+    def train(self) -> dict[str, Any]:
+        options, seed = self.recipe.follow, self.recipe.run.seed
+        torch.manual_seed(seed)
+        following = Following.new(self._config())
+        head = following.head.to(self.data.states.device)
+        for module in head.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = options.dropout
+        optimizer = torch.optim.AdamW(head.parameters(), options.learning_rate, weight_decay=options.weight_decay)
+        weights = self._weights()
+        deviation = float(self.data.states.float().std())
+        buckets = LengthBuckets(
+            (self.data.lengths / self.base.frame_rate).tolist(),
+            BatchOptions(batch_size=options.batch_clips, grid_s=GRID_S, seed=seed),
+        )
+        best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
+        for epoch in range(options.epochs):
+            head.train()
+            buckets.set_epoch(epoch)
+            batches, total = buckets.batches(), 0.0
+            for number, members in enumerate(batches):
+                for group in optimizer.param_groups:
+                    group["lr"] = options.learning_rate * rate((epoch + number / len(batches)) / options.epochs, 0.05)
+                states, labels = self.data.batch(members)
+                if options.noise:
+                    states = states + options.noise * deviation * torch.randn_like(states)
+                logits, _ = head(states)
+                loss = F.cross_entropy(
+                    logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=-1, label_smoothing=0.02
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+                optimizer.step()
+                total += float(loss.detach()) / len(batches)
+            logits, labels = self._validated(head)
+            right = float((logits.argmax(1) == labels).float().mean())
+            if right > best:
+                best, kept = right, {key: value.clone() for key, value in head.state_dict().items()}
+            self.run.log(epoch + 1, {"loss": total, "frame_accuracy": right}, options.epochs)
+            if self.stop:
+                raise Preempted(f"{self.stop.received} while training")
+        head.load_state_dict(kept)
+        logits, labels = self._validated(head)
+        config = replace(following.config, temperature=temperature(logits, labels))
+        following = Following(config, head)
+        following.save(self.run.folder / "following")
+        if self.recipe.export:
+            following.save(Path(self.recipe.classifier))
+        return {"valid_frame_accuracy": best, "valid_frames": len(labels)}
+
+    @torch.no_grad()
+    def _validated(self, head: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits `[frames, L]` and labels of the validation frames that are not quiet."""
+        head.eval()
+        rows, truth = [], []
+        for first in range(0, len(self.valid), 16):
+            states, labels = self.valid.batch(range(first, min(first + 16, len(self.valid))))
+            logits, _ = head(states)
+            rows.append(logits[labels >= 0])
+            truth.append(labels[labels >= 0])
+        return torch.cat(rows), torch.cat(truth)
+
+    def _weights(self) -> torch.Tensor:
+        """Of each class in the loss: by the root of how rare it is, at most 3."""
+        spoken = self.data.labels[self.data.labels >= 0]
+        counts = torch.bincount(spoken, minlength=len(self.classes)).float()
+        return (counts.sum() / len(self.classes) / counts.clamp(min=1)).sqrt().clamp(max=3)
+
+    def _config(self) -> FollowingConfig:
+        recipe = self.recipe
+        provenance = {
+            "train": [set_name(path) for path in recipe.data.train],
+            "clips": sum(len(part) for part in self.trained_on),
+            "hours": round(sum(part.hours for part in self.trained_on), 2),
+            "seed": recipe.run.seed,
+        }
+        return FollowingConfig(
+            self.classes, self.classifier.config.base, self.base.tap, self.base.hidden_size, recipe.follow.finished,
+            recipe.follow.width, asdict(self.causal), base_sha256=getattr(self.base, "weights_sha256", ""),
+            provenance=provenance,
+        )  # fmt: skip

@@ -1,0 +1,64 @@
+"""What `boli train following` can be told."""
+
+from dataclasses import dataclass, field
+
+from training.adapter_recipe import BaseOptions
+from training.augment import AugmentOptions
+from training.recipe import DataOptions, RunOptions, check
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """What is trained, on what."""
+
+    finished: bool = True
+    """Read the encoder's output beside the tap's states: a third more to compute, and what is written of the sounds (its
+    script above all) says much of the language (docs/log.md)."""
+    width: int = 128
+    """Hidden width."""
+    window_s: float = 2.0
+    """Seconds of the past that are encoded at each hop."""
+    hop_s: float = 0.1
+    """Seconds between two decisions."""
+    look_ahead_s: float = 0.1
+    """Sound that a frame has behind it when it is read; it counts as delay."""
+    joined: int = 1400
+    """Clips that are joined at random from the training clips in one language (training/following_joins.py). Those that
+    change language already are taken as they are."""
+    plain: float = 0.45
+    """Share of the clips whose sound is left as it is."""
+    epochs: int = 8
+    batch_clips: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.3
+    noise: float = 0.3
+    """Gaussian noise on the states in each update, in their standard deviation."""
+
+    def __post_init__(self):
+        check(0 <= self.plain <= 1, "follow.plain", self.plain, "0 to 1")
+        check(
+            self.epochs > 0 and self.batch_clips > 0,
+            "follow.epochs/batch_clips",
+            (self.epochs, self.batch_clips),
+            "above 0",
+        )
+        check(self.joined >= 0, "follow.joined", self.joined, "0 or more")
+        check(0 <= self.dropout < 1, "follow.dropout", self.dropout, "0 to below 1")
+        check(self.noise >= 0, "follow.noise", self.noise, "0 or more")
+
+
+@dataclass(frozen=True)
+class FollowingRecipe:
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    base: BaseOptions = field(default_factory=BaseOptions)
+    follow: FollowOptions = field(default_factory=FollowOptions)
+    classifier: str = ""
+    """Folder of the classifier that it follows beside: its classes and its tap are taken over."""
+    export: bool = True
+    """Put the head into that folder, beside the run's own copy."""
+
+    def __post_init__(self):
+        check(bool(self.classifier), "classifier", self.classifier, "a folder that `boli train classifier` wrote")
