@@ -6,6 +6,7 @@ import sys
 # command -> (module that holds the typer app, what it does)
 COMMANDS = {
     "transcribe": ("router.commands.transcribe", "write down what is said in files or folders"),
+    "follow": ("router.commands.follow", "say while a recording runs which language is being spoken"),
     "zoo": ("zoo.commands", "base models: list, show, pull, verify, rm, du, gc"),
     "adapters": ("adapters.commands", "the store of adapters: list, show, add, export, rm, verify, reindex, best"),
     "train": ("training.commands.train", "train adapters, classifiers and base models from recipes"),

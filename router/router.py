@@ -155,8 +155,9 @@ class Router:
         """The changes of language in one recording, each as soon as it is decided, from nothing but what was heard
         before (router/causal.py). The first names the language that the recording begins in.
 
-        recording: as for `transcribe`; options: `languages` restricts. Reading it slowly (a microphone) is fine: blocks
-        are taken as they come.
+        recording: as for `transcribe`, or an iterator of blocks of samples (a microphone; at `rate`, 16 kHz where none is
+        given): each is heard as soon as it comes, so blocks of a tenth of a second add the least delay. options: `languages`
+        restricts.
         """
         chosen = self._options(options)
         if self.classifier is None or chosen.language is not None:
@@ -169,7 +170,8 @@ class Router:
         if is_samples(recording):
             yield from follower.feed(audio.from_array(recording, rate))
             return
-        for block in audio.stream(recording, block_s=FOLLOWED_S):
+        live = not is_single(recording) and isinstance(recording, Iterable)
+        for block in audio.joined(recording, rate) if live else audio.stream(recording, block_s=FOLLOWED_S):
             yield from follower.feed(block)
 
     def _options(self, changes: dict[str, Any]) -> TranscribeOptions:

@@ -2,8 +2,8 @@
 
 Sets that `boli data codeswitch` makes are what a system is measured on: pieces of one level and one spectrum, of few kinds.
 What a head that follows learns from may be more various: pieces of any length, other languages than the classifier's
-classes, several changes of speaker within one language; without them fewer frames of unseen clips are heard right
-(docs/log.md).
+classes, several changes of speaker within one language. Without them a head of the embedded base found fewer switches of
+synthetic voices (docs/log.md).
 """
 
 from collections import defaultdict
@@ -47,7 +47,7 @@ def joined(clips: Clips, classes: tuple[str, ...], count: int, seed: int) -> Cli
         if not record.segments:
             pools[record.lang if record.lang in classes else UNKNOWN][record.corpus].append(i)
     languages = sorted(pools)
-    if len(languages) < 2:
+    if not count or len(languages) < 2:
         return Clips([], np.zeros(0, np.int16), np.zeros(0, np.int64), np.zeros(0, np.int64), [])
     records, samples = [], []
     for number in range(count):

@@ -6,7 +6,7 @@ files). Resampling is soxr's. Long files are read block by block, so memory need
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -109,6 +109,21 @@ def stream(source: Source, block_s: float = BLOCK_S, name: str = "") -> Iterator
     finally:
         if handle is not source:
             handle.close()
+
+
+def joined(blocks: Iterable[Any], rate: int | None, name: str = "blocks") -> Iterator[np.ndarray]:
+    """The blocks of one recording as they come, each float32 `[n_samples]`, mono, 16 kHz; resampled so that they join.
+
+    blocks: arrays or tensors as for `from_array`; rate: their sample rate in Hz; None means 16 kHz. A block may be empty.
+    """
+    rate = SAMPLE_RATE if rate is None else int(rate)
+    if not 1_000 <= rate <= 768_000:
+        raise AudioError(f"{name} have a sample rate of {rate} Hz", valid="1,000 to 768,000 Hz")
+    resample = _Resampler(rate)
+    for block in blocks:
+        if len(block):
+            yield resample(from_array(block, None, name), False)
+    yield resample(np.zeros(0, np.float32), True)
 
 
 def _opened(source: Source, name: str) -> tuple[IO[bytes], str]:

@@ -1,0 +1,141 @@
+"""The head that follows: what it was taught on is what it hears, it remembers, and it fits its base or is refused."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from router.causal import Follower, Lead
+from router.classifier import TapClassifier
+from router.following import Following, FollowingConfig
+from router.windows import Causal, Windows
+from tests.toy_router import LANGUAGES, TAP, make, switched
+from training.clips import PCM, Clips
+from training.data.manifest import Record
+from training.following_data import streams_of
+from zoo.errors import ModelError, RoutingError
+
+TAUGHT = Causal(window_s=1.0, hop_s=0.1, look_ahead_s=0.1, threshold=0.4, floor=-20.0)
+
+
+@pytest.fixture
+def toy_router(toy_folder, toy_store, monkeypatch):
+    return make(toy_folder, toy_store, monkeypatch)
+
+
+def head(base, finished: bool = True, causal: Causal = TAUGHT, seed: int = 0) -> Following:
+    torch.manual_seed(seed)
+    config = FollowingConfig(
+        LANGUAGES, "toy", TAP, base.hidden_size, finished, 16, asdict(causal), base_sha256=base.weights_sha256
+    )
+    return Following.new(config)
+
+
+def joined(count: int, seed: int) -> np.ndarray:
+    return np.concatenate([clip for clip, _ in switched(count, seed=seed, parts=3)])
+
+
+def test_the_lead_by_hand():
+    """A language enters where it leads every other, then the present one, by the threshold; a third by more."""
+    test = Lead(("a", "b", "c"), Causal(threshold=1.0, third=0.5, floor=-20.0))
+    rows = [[0.4, 0.3, 0.3], [0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.15, 0.25, 0.6], [0.05, 0.15, 0.8]]
+    found = [test.add(np.log(row), 0.1 * k, 0.1) for k, row in enumerate(rows)]
+    # ln(0.7 / 0.2) = 1.25; ln(0.6 / 0.3) = 0.69 began at 0.2 s, ln(0.7 / 0.2) is enough; ln(0.6 / 0.25) = 0.88 is not,
+    # ln(0.8 / 0.15) = 1.67 is more than 1.5
+    assert [(k, each[0]) for k, each in enumerate(found) if each] == [(1, 0), (3, 1), (5, 2)]
+    assert found[3][1] == pytest.approx(0.2)
+    assert found[5][1] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_it_is_taught_on_what_it_hears(toy_router, tmp_path, finished):
+    """The frames of a training clip are those that are read while it runs, and one pass over all of them says what many
+    small ones with the memory between them say."""
+    following = head(toy_router.base, finished)
+    toy_router.classifier.following = following
+    audio = joined(1, 5)
+    audio = np.round(audio * PCM).astype(np.int16)
+    clips = Clips([Record("a", tmp_path / "a.wav", "", "hi")], audio, np.array([0]), np.array([len(audio)]), [])
+    stream = streams_of(toy_router.base, clips, LANGUAGES, TAUGHT, finished, tmp_path / "streams")
+    wanted, _ = following(stream.states, None)
+
+    running = Follower(toy_router.base, toy_router.bank, toy_router.classifier, TAUGHT)
+    heard: list[np.ndarray] = []
+
+    def hear(ends):
+        rows = running.heard(ends)
+        for end, row in zip(ends, rows, strict=True):
+            low, high = (
+                frame - running.windows.start(end) // running.windows.per_frame for frame in running.windows.read(end)
+            )
+            heard.append(row[low:high])
+            assert np.isnan(row[:low]).all(), "frames that were read before are not read again"
+        return rows
+
+    running._hear = hear
+    sound = clips.audio(0)
+    for start in range(0, len(sound), 3333):
+        running.feed(sound[start : start + 3333])
+    found = np.concatenate(heard)
+    assert len(found) == len(wanted) == len(sound) // running.windows.hop * 5 - 5  # a tenth of a second is five frames
+    np.testing.assert_allclose(found, wanted, atol=2e-3)  # the stream is kept in half precision
+
+
+def test_what_comes_after_t_changes_no_decision_before_t(toy_router):
+    toy_router.classifier.following = head(toy_router.base)
+    audio = joined(3, 6)
+    options = replace(TAUGHT, threshold=0.02)  # random weights are unsure
+
+    def changes(sound):
+        return Follower(toy_router.base, toy_router.bank, toy_router.classifier, options).feed(sound)
+
+    wanted = changes(audio)
+    assert len(wanted) > 2
+    for t in (20_000, 33_333):
+        other = audio.copy()
+        other[t:] = np.random.default_rng(0).standard_normal(len(audio) - t)
+        before = [change for change in wanted if change.decided_s <= t / 16_000]
+        assert [change for change in changes(other) if change.decided_s <= t / 16_000] == before
+
+
+def test_every_frame_is_read_once():
+    windows = Windows(320, 1600, 16_000, 5)
+    read = [windows.read(end) for end in windows.ends(0, 50_000)]
+    assert [frame for low, high in read for frame in range(low, high)] == list(range(read[-1][1]))
+    assert windows.read(1600) == (0, 0), "nothing has had a tenth of a second behind it"
+
+
+def test_saved_and_loaded_beside_the_classifier(toy_router, toy_store, tmp_path):
+    import shutil
+
+    folder = tmp_path / "classifier"
+    shutil.copytree(toy_store / "classifier", folder)
+    assert TapClassifier.load(folder, toy_router.base).following is None
+    following = head(toy_router.base)
+    following.save(folder)
+    loaded = TapClassifier.load(folder, toy_router.base)
+    states = torch.randn(7, 2 * toy_router.base.hidden_size)
+    np.testing.assert_array_equal(loaded.following(states, None)[0], following(states, None)[0])
+    assert loaded.following.causal == TAUGHT
+
+    wrong = replace(TAUGHT, hop_s=0.2)
+    with pytest.raises(RoutingError, match=r"\(1.0, 0.2, 0.1\).*taught with, \(1.0, 0.1, 0.1\)"):
+        Follower(toy_router.base, toy_router.bank, loaded, wrong)
+
+    def refused(what: str, **changes):
+        kept = (folder / "following.json").read_text(encoding="utf-8")
+        (folder / "following.json").write_text(json.dumps({**json.loads(kept), **changes}), encoding="utf-8")
+        with pytest.raises(ModelError, match=what):
+            TapClassifier.load(folder, toy_router.base)
+        (folder / "following.json").write_text(kept, encoding="utf-8")
+
+    refused("reads layer 1 of toy.*abc", base_sha256="abc")
+    refused("was taught en, hi, it, pa, ta", languages=["en", "hi", "it", "pa", "ta"])
+    refused("cannot be read", colour="red")
+    refused("unknown keys", causal={"hops": 1})
+    refused("does not fit its config", width=17)
+    (folder / "following.safetensors").write_bytes(b"none")
+    with pytest.raises(ModelError, match=r"damaged.*boli train following"):
+        TapClassifier.load(folder, toy_router.base)

@@ -1,0 +1,133 @@
+"""`boli train following` on the trained toy base: clips joined from single ones teach it where the language changes."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import boli
+from router.classifier import TapClassifier
+from router.following import Following
+from router.windows import Quiet
+from tests.toy_router import LANGUAGES, make, name_toy
+from training.clips import load_clips
+from training.data.manifest import read_manifest
+from training.following import train_following
+from training.following_joins import CLIP_S, PIECE_S, joined
+from training.following_recipe import FollowingRecipe
+from training.recipe import DataOptions, load
+from training.run import read_status
+from training.signals import Preempted
+from zoo.errors import DataError, RecipeError
+
+RECIPE = Path("training/recipes/debug/following.yaml")
+
+
+def recipe(manifests, folder: Path, tmp_path, *overrides: str) -> FollowingRecipe:
+    given = [f"data.train=[{manifests['mixed_train']}]", f"data.valid=[{manifests['mixed_valid']}]"]
+    return load(FollowingRecipe, RECIPE, [*given, f"classifier={folder}", f"run.root={tmp_path}/runs", *overrides])
+
+
+@pytest.fixture
+def beside(toy_store, tmp_path) -> Path:
+    folder = tmp_path / "classifier"
+    shutil.copytree(toy_store / "classifier", folder)
+    return folder
+
+
+def test_it_learns_and_is_used(manifests, beside, toy_folder, toy_store, tmp_path, monkeypatch):
+    name_toy(toy_folder, monkeypatch)
+    folder = train_following(recipe(manifests, beside, tmp_path))
+    status = read_status(folder)
+    assert status.metrics["valid_frame_accuracy"] > 0.8
+    router = make(toy_folder, toy_store, monkeypatch, classifier=beside)
+    assert router.classifier.following is not None
+    assert router.causal == router.classifier.following.causal
+    assert str(tmp_path) not in (beside / "following.json").read_text(encoding="utf-8")
+
+    from tests.toy_router import switched
+
+    late = []
+    for audio, segments in switched(10, seed=21):
+        changes = [c for c in router.follow(audio) if c.before]
+        start, end, language, _ = segments[1]
+        late += [c.decided_s - start for c in changes if c.language == language and start - 0.25 <= c.decided_s <= end][
+            :1
+        ]
+    assert len(late) >= 8
+    assert np.median(late) <= 0.5
+
+
+def test_an_interrupted_job_goes_on(manifests, beside, toy_folder, tmp_path, monkeypatch):
+    """What is encoded is kept; the same weights come out."""
+    name_toy(toy_folder, monkeypatch)
+    small = ["follow.joined=40", "follow.epochs=1", "export=false"]
+    whole = train_following(recipe(manifests, beside, tmp_path / "a", *small))
+    asked = Counter()
+
+    class Asked:
+        received = "SIGTERM"
+
+        def __bool__(self):
+            asked["times"] += 1
+            return asked["times"] == 2
+
+    monkeypatch.setattr("training.job.StopRequest.__enter__", lambda self: Asked())
+    with pytest.raises(Preempted, match="SIGTERM while encoding"):
+        train_following(recipe(manifests, beside, tmp_path / "b", *small))
+    monkeypatch.undo()
+    name_toy(toy_folder, monkeypatch)
+    (run,) = (tmp_path / "b" / "runs").iterdir()
+    kept = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+    assert kept
+    train_following(recipe(manifests, beside, tmp_path / "b", *small), run)
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    one, two = (Following.load(each / "following").config.weights_sha256 for each in (whole, run))
+    assert one == two
+    assert TapClassifier.load(beside).following is None, "export=false"
+
+
+def test_clips_are_joined_at_random(manifests):
+    records = list(read_manifest(manifests["mixed_train"]))
+    clips = load_clips(records, DataOptions())
+    made = joined(clips, ("en", "hi", "it", "unknown"), 30, 3)
+    assert len(made) == 30
+    assert made.samples.dtype == np.int16
+    spoken = Counter(segment.lang for record in made.records for segment in record.segments)
+    assert set(spoken) == set(LANGUAGES)
+    assert spoken["pa"] + spoken["te"] < spoken["hi"] * 2, "both are drawn as the one class unknown"
+    seams = Counter()
+    for i, record in enumerate(made.records):
+        assert CLIP_S[0] <= made.lengths[i] / 16_000 <= CLIP_S[1] + PIECE_S[1] + 0.6
+        assert record.segments[-1].end == pytest.approx(made.lengths[i] / 16_000, abs=1e-3)
+        for one, two in zip(record.segments, record.segments[1:], strict=False):
+            assert 0 <= two.start - one.end <= 0.5
+            seams[one.lang == two.lang] += 1
+    assert min(seams.values()) > 0.2 * sum(seams.values()), "some seams change the language, some only the clip"
+    again = joined(clips, ("en", "hi", "it", "unknown"), 5, 3)
+    np.testing.assert_array_equal(again.audio(4), made.audio(4))
+
+
+def test_quiet_frames():
+    loud, soft = np.full(320, 0.5, np.float32), np.full(320, 0.001, np.float32)
+    quiet = Quiet(50.0, 35.0)
+    assert [quiet(frame) for frame in (soft, loud, soft)] == [False, False, True]
+    assert [quiet(soft) for _ in range(150)][-1] is np.False_, "three seconds later nothing loud is left"
+
+
+def test_what_cannot_be_taught_says_so(manifests, beside, toy_folder, tmp_path, monkeypatch, capsys):
+    name_toy(toy_folder, monkeypatch)
+    with pytest.raises(RecipeError, match="classifier is ''"):
+        recipe(manifests, Path(), tmp_path, "classifier=")
+    with pytest.raises(DataError, match="No training clip changes its language"):
+        train_following(recipe(manifests, beside, tmp_path, "follow.joined=0"))
+    given = [
+        str(RECIPE),
+        f"data.train=[{manifests['train']}]",
+        f"data.valid=[{manifests['valid']}]",
+        f"run.root={tmp_path}",
+    ]
+    assert boli.main(["train", "following", *given, f"classifier={beside}"]) == 1
+    assert "has no clip in" in capsys.readouterr().err
