@@ -39,7 +39,7 @@ class Change:
     """The language until now; empty for the first decision, which is no switch."""
 
 
-class Test:
+class ChangeTest:
     """When a change is declared: frames go in, in order; decisions come out.
 
     languages: `L` tags; options: threshold, third and floor are read.
@@ -82,7 +82,7 @@ class Test:
         self.lead[:] = 0.0
 
 
-class Page(Test):
+class Page(ChangeTest):
     """Frames that are judged each for itself: leads are added up, never below zero."""
 
     def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:
@@ -94,7 +94,7 @@ class Page(Test):
             self.lead[self.present] = 0.0
 
 
-class Lead(Test):
+class Lead(ChangeTest):
     """Frames of a head that remembers: each says what all that was heard says, so its own lead is the evidence."""
 
     def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:

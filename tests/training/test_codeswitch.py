@@ -177,6 +177,37 @@ def test_parameters_are_chosen_and_kept_with_the_classifier(toy_folder, toy_stor
     assert "belong to a test set" in capsys.readouterr().err
 
 
+def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
+    manifests, toy_folder, toy_store, tmp_path, monkeypatch
+):
+    import router
+    from router.following import Following
+    from training.following import train_following
+    from training.following_recipe import FollowingRecipe
+    from training.recipe import load
+
+    name_toy(toy_folder, monkeypatch)
+    monkeypatch.setattr("training.switching.COSTS", (0.3,))
+    monkeypatch.setattr("training.switching.SHORTEST_S", (0.2,))
+    monkeypatch.setattr("training.switching.FOLLOWED_THRESHOLDS", (0.5, 2.0, 19.0))
+    folder = tmp_path / "classifier"
+    shutil.copytree(toy_store / "classifier", folder)
+    given = [f"data.train=[{manifests['mixed_train']}]", f"data.valid=[{manifests['mixed_valid']}]"]
+    recipe = "training/recipes/debug/following.yaml"
+    train_following(load(FollowingRecipe, recipe, [*given, f"classifier={folder}", f"run.root={tmp_path}/runs"]))
+    before = Following.load(folder)
+    manifest = write_manifest(tmp_path, "dev", "dev", 41)
+    assert boli.main(["train", "switching", "-m", str(manifest), "--classifier", str(folder), "--model", "toy"]) == 0
+    after = Following.load(folder)
+    assert after.config.weights_sha256 == before.config.weights_sha256
+    assert after.causal.threshold in (0.5, 2.0), "a lead of 19 nats is never reached"
+    assert (after.causal.window_s, after.causal.hop_s) == (1.0, 0.1), "as it was taught"
+    assert list(after.config.chosen_on["manifests"]) == ["dev.jsonl"]
+    assert after.config.chosen_on["measured"]["causal"]["recall"] > 0.6
+    assert "causal" not in TapClassifier.load(folder).config.switching
+    assert router.load("toy", toy_store, folder).causal == after.causal
+
+
 def test_what_cannot_be_scored_says_so(toy_folder, toy_store, tmp_path, monkeypatch, capsys):
     name_toy(toy_folder, monkeypatch)
     start = f"evaluate codeswitch --model toy --store {toy_store}".split()
