@@ -47,11 +47,12 @@ class FollowingConfig:
     """What `boli train switching` chose threshold and third on."""
 
 
-def states(base, tapped: Hidden, finished: bool) -> torch.Tensor:
+def states(base, tapped: Hidden, finished: bool, done: Hidden | None = None) -> torch.Tensor:
     """The tap's states `[B, T, d]`; finished: and the encoder's output beside them, `[B, T, 2 d]`."""
     if not finished:
         return tapped.values
-    return torch.cat([tapped.values, base.encode(tapped).values], dim=-1)
+    done = base.encode(tapped) if done is None else done
+    return torch.cat([tapped.values, done.values], dim=-1)
 
 
 class Following:
@@ -66,9 +67,10 @@ class Following:
     def new(cls, config: FollowingConfig) -> "Following":
         return cls(config, FollowingHead(config.size, len(config.languages), config.width, 2 if config.finished else 1))
 
-    def states(self, base, tapped: Hidden) -> torch.Tensor:
-        """What it reads of windows that were heard up to the tap: `[B, T, size]`. Adapters must be off."""
-        return states(base, tapped, self.config.finished)
+    def states(self, base, tapped: Hidden, done: Hidden | None = None) -> torch.Tensor:
+        """What it reads of windows that were heard up to the tap, and to the end (`done`, where that is at hand): `[B, T, size]`.
+        Adapters must be off."""
+        return states(base, tapped, self.config.finished, done)
 
     @torch.inference_mode()
     def __call__(self, states: torch.Tensor, memory: torch.Tensor | None) -> tuple[np.ndarray, torch.Tensor | None]:

@@ -17,8 +17,7 @@ from router.seams import at_quietest, frame_samples
 from router.smoothing import Smoothing, Span, smooth
 from zoo.speech import Utterance
 
-SCRIPTS = 1.5  # weight of what CTC writes beside what the classifier hears
-SCRIPT_COSTS = (1 / 3, 1.0, 7 / 3)
+EVIDENCE_COSTS = (1 / 3, 1.0, 7 / 3)
 COSTS = (1.0, 1 / 3, 7 / 3, 5.0)  # of the chosen cost of a change: the cuts that are tried, the chosen first
 
 
@@ -67,7 +66,7 @@ def cuts_of(
     return found
 
 
-def cuts_by_script(
+def cuts_by_evidence(
     frames: torch.Tensor,
     evidence: np.ndarray | None,
     classifier: Classifier,
@@ -76,17 +75,17 @@ def cuts_by_script(
     options: TranscribeOptions,
     smoothing: Smoothing,
 ) -> list[list[Spoken]]:
-    """Cuts of a chunk that seems to switch where, beside the classifier's frames, the scripts speak that the base's own CTC
-    writes: `evidence` `[T, L]` (router/own_ctc.py); None gives no cuts. Otherwise as `cuts_of`."""
+    """Cuts of a chunk that seems to switch where, beside the classifier's frames, what the base heard with its whole encoder
+    speaks: `evidence` `[T, L]` in nats (router/own_ctc.py); None gives no cuts. Otherwise as `cuts_of`."""
     if evidence is None:
         return []
     permitted, rows = permitted_frames(frames.float().cpu().numpy(), classifier.languages, options.languages)
     kept = [classifier.languages.index(tag) for tag in permitted]
     if options.switch_cost is not None:
         smoothing = replace(smoothing, cost=options.switch_cost)
-    both = np.maximum(rows, smoothing.floor) + SCRIPTS * evidence[: len(rows), kept]
+    both = np.maximum(rows, smoothing.floor) + evidence[: len(rows), kept]
     found: list[list[Spoken]] = []
-    for factor in SCRIPT_COSTS:
+    for factor in EVIDENCE_COSTS:
         path = smooth(
             both, base.frame_rate, replace(smoothing, cost=factor * smoothing.cost, floor=float(both.min()) - 1)
         )

@@ -21,7 +21,7 @@ from router.passes import Listened, Passed
 from router.policies import Decision
 from router.rescoring import Rescoring
 from router.smoothing import Smoothing
-from router.stretches import Spoken, cuts_by_script, permitted_frames, spoken_again
+from router.stretches import Spoken, cuts_by_evidence, permitted_frames, spoken_again
 from zoo.speech import Utterance
 
 Write = Callable[[Sequence[tuple[int, Spoken]], TranscribeOptions], list[Passed]]
@@ -71,8 +71,8 @@ def versions_of(
 ) -> list[list[Version]]:
     """The versions of each chunk of `batch`; none of a chunk without cuts, or with a single cut and nothing beside it.
 
-    cuts: of each chunk, by the classifier's frames; others are tried beside them, by the scripts that the base's own CTC
-    writes; each is also written as a second hearing has it. wholes: the languages in which each may be written as a whole.
+    cuts: of each chunk, by the classifier's frames; others are tried beside them, by what the base heard with its
+    whole encoder; each is also written as a second hearing has it. wholes: the languages in which each may be written as a whole.
     """
     listened = [(one, row) for one in batch for row in range(len(one))]
     judges = {i: OwnCtc(base, bank, one.rows([row])) for i, (one, row) in enumerate(listened) if cuts[i]}
@@ -80,8 +80,8 @@ def versions_of(
     for i, judge in judges.items():
         one, row = listened[i]
         assert one.frames is not None, "or there would be no cut"
-        evidence = judge.of_languages(classifier.languages)
-        more = cuts_by_script(one.frames[row], evidence, classifier, utterances[i], base, options, smoothing)
+        evidence = judge.evidence(classifier, smoothing.floor)
+        more = cuts_by_evidence(one.frames[row], evidence, classifier, utterances[i], base, options, smoothing)
         found[i] += [spans for spans in more if spans not in found[i]]
     flat = [(i, spans) for i, each in enumerate(cuts) for spans in each]
     for (i, _), again in zip(flat, spoken_again(base, flat, options, rescoring, write), strict=True):

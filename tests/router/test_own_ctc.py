@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from router.options import TranscribeOptions
-from router.own_ctc import WRONG, OwnCtc
+from router.own_ctc import SCRIPTS, WRONG, OwnCtc
 from router.smoothing import Smoothing
-from router.stretches import cuts_by_script
+from router.stretches import cuts_by_evidence
+from zoo.interface import Hidden
 from zoo.speech import SAMPLE_RATE, Utterance
 
 LANGUAGES = ("en", "hi", "it", "te", "unknown")
@@ -68,13 +69,15 @@ def test_cuts_follow_the_script_where_the_frames_alone_would_not():
     """Two seconds of English and two of Telugu, of which the classifier is never sure: it gives each 0.4 throughout."""
     base = SimpleNamespace(frame_rate=RATE, card=SimpleNamespace(name="x"))
     rows = torch.tensor([[0.4, 0.05, 0.05, 0.4, 0.1]]).log().repeat(4 * RATE, 1)
-    evidence = own(Writes(*[(0.0, 0.9, 0.0)] * (2 * RATE), *[(0.0, 0.0, 0.9)] * (2 * RATE))).of_languages(LANGUAGES)
     classifier = SimpleNamespace(languages=LANGUAGES)
+    judge = own(Writes(*[(0.0, 0.9, 0.0)] * (2 * RATE), *[(0.0, 0.0, 0.9)] * (2 * RATE)))
+    evidence = judge.evidence(classifier, -3.0)
+    assert evidence == pytest.approx(SCRIPTS * judge.of_languages(LANGUAGES))
     utterance = Utterance(np.zeros(4 * SAMPLE_RATE, dtype=np.float32))
     options, smoothing = TranscribeOptions(), Smoothing(seam_s=0.0)
 
     def cuts(evidence, options=options):
-        found = cuts_by_script(rows, evidence, classifier, utterance, base, options, smoothing)
+        found = cuts_by_evidence(rows, evidence, classifier, utterance, base, options, smoothing)
         return [[(s.start, s.end, s.decision.language) for s in spans] for spans in found]
 
     assert cuts(evidence) == [[(0, 50, "en"), (50, 100, "te")]], "all three costs agree"
@@ -82,3 +85,34 @@ def test_cuts_follow_the_script_where_the_frames_alone_would_not():
     assert cuts(None) == []
     assert cuts(evidence, replace(options, languages=("en", "hi"))) == [], "Telugu cannot be spoken"
     assert cuts(evidence, replace(options, switch_cost=1000.0)) == []
+
+
+def test_a_head_that_follows_speaks_beside_the_scripts():
+    """Its log-probabilities on the chunk, none below the floor, are added to the scripts' evidence."""
+    said = np.log(np.array([[0.9, 0.05, 0.02, 0.02, 0.01], [0.1, 0.1, 0.1, 0.6, 0.1]], dtype=np.float32))
+
+    class Follows:
+        def states(self, base, tapped, done):
+            assert (tapped.layer, done.done) == (1, True)
+            return done.values
+
+        def __call__(self, states, memory):
+            assert states.shape == (2, 3), "real frames only"
+            assert memory is None
+            return said, None
+
+    class Base(Writes):
+        def encode(self, hidden):
+            return replace(hidden, layer=2, done=True)
+
+    tapped = Hidden(torch.zeros(1, 4, 3), torch.tensor([2]), 1)
+    judge = OwnCtc(
+        Base((0.0, 0.8, 0.0), (0.0, 0.0, 0.0)), SimpleNamespace(off=nullcontext), SimpleNamespace(tapped=tapped)
+    )
+    classifier = SimpleNamespace(languages=LANGUAGES, following=Follows())
+    wanted = SCRIPTS * judge.of_languages(LANGUAGES) + np.maximum(said, -2.5)
+    assert judge.evidence(classifier, -2.5) == pytest.approx(wanted)
+    assert judge.evidence(classifier, -2.5)[0, 4] == -2.5
+    silent = OwnCtc(SimpleNamespace(languages=(), encode=Base().encode), judge.bank, judge.one)
+    assert silent.evidence(classifier, -2.5) == pytest.approx(np.maximum(said, -2.5))
+    assert silent.evidence(SimpleNamespace(languages=LANGUAGES), -2.5) is None
