@@ -68,6 +68,8 @@ def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_
 
     assert one("switch_recall", mode="causal")["count"] == 10
     assert one("switch_delay_median_s", mode="causal")["value"] < 0.6
+    assert 0 < one("switch_within_0.5s", mode="causal")["value"] <= one("switch_within_1s", mode="causal")["value"]
+    assert 0 < one("switch_hop_s", mode="computing")["value"] < 1
     offline = one("switch_f1", mode="offline", tolerance_s=0.25, strategy="segments")
     assert offline["value"] > 0.6
     assert offline["speech"] == "human"

@@ -78,7 +78,8 @@ def _found(
             add("switch_precision", total.precision, total.right + total.false, causal)
             add("switch_delay_median_s", total.delay(50), total.right, causal)
             add("switch_delay_p90_s", total.delay(90), total.right, causal)
-            add("switch_within_1s", total.within(1.0), total.spoken, causal)
+            for seconds in (0.5, 1.0):
+                add(f"switch_within_{seconds:g}s", total.within(seconds), total.spoken, causal)
         add("switch_false_alarms_per_minute", total.false_alarms_per_minute, total.false, causal)
     for run in report.runs:
         here = [i for i in members if i in run.transcripts]

@@ -10,7 +10,7 @@ import numpy as np
 from training.clips import Clips
 from training.data.codeswitch import KINDS
 from training.data.manifest import Record, Segment
-from training.evaluation.following import Followed
+from training.evaluation.following import Followed, hop_cost
 from training.evaluation.measurements import Measurement
 from training.evaluation.routing import writes
 from training.evaluation.switched_words import parts_of
@@ -143,7 +143,15 @@ def _joined(name: str, conditions: dict[str, Any], written: Sequence[tuple[int, 
 
 
 def follow_all(router: "Router", clips: Clips, report: CodeSwitchReport) -> None:
-    """The causal decision on every clip, and the curve of its delay against its false alarms."""
+    """The causal decision on every clip, what a hop costs to compute, and the curve of its delay against its false alarms."""
+    from adapters.bench import machine
+
+    taken = hop_cost(router, (clips.audio(i) for i in range(len(clips))))
+    if taken:
+        where = {"mode": "computing", "machine": machine()}
+        report.measurements.append(
+            Measurement("switch_hop_s", float(np.median(taken)), count=len(taken), system="switched", conditions=where)
+        )
     followed = Followed(router, clips)
     for i in range(len(clips)):
         report.changes[i] = followed.changes(i, router.causal)

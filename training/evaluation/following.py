@@ -1,6 +1,7 @@
 """The causal decision on many clips, under many parameters: every window is heard once."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,29 @@ if TYPE_CHECKING:
     from router.causal import Change
     from router.router import Router
     from router.windows import Causal
+
+
+TIMED_HOPS = 60
+
+
+def hop_cost(router: "Router", audios: Iterable[np.ndarray]) -> list[float]:
+    """Seconds that each hop took to compute, one at a time, once a whole window was heard; the recordings follow one another."""
+    from router.causal import Follower
+
+    assert router.classifier is not None
+    follower = Follower(router.base, router.bank, router.classifier, router.causal, router.options.languages)
+    taken: list[float] = []
+    fed, hop = 0, follower.windows.hop
+    for audio in audios:
+        for start in range(0, len(audio) - hop + 1, hop):
+            began = time.perf_counter()
+            follower.feed(audio[start : start + hop])
+            fed += hop
+            if fed > follower.windows.window:
+                taken.append(time.perf_counter() - began)
+            if len(taken) == TIMED_HOPS:
+                return taken
+    return taken
 
 
 class Followed:
