@@ -132,8 +132,9 @@ class TapClassifier:
             os.replace(temporary, folder / name)
 
     @classmethod
-    def load(cls, folder: Path, base=None) -> "TapClassifier":
-        """base: the loaded base model it will read; one that does not fit is refused. Raises ModelError."""
+    def load(cls, folder: Path, base=None, follows: bool = True) -> "TapClassifier":
+        """base: the loaded base model it will read; one that does not fit is refused. follows: with the head that follows, where
+        one lies beside it. Raises ModelError."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -174,7 +175,8 @@ class TapClassifier:
                 )
             classifier.to(base.device)
             classifier = cls(config, classifier.head, base)
-        classifier.following = Following.load(folder, base, config.languages)
+        if follows:
+            classifier.following = Following.load(folder, base, config.languages)
         return classifier
 
 

@@ -22,7 +22,7 @@ from zoo.errors import ModelError
 from zoo.interface import Hidden
 
 CONFIG, WEIGHTS = "following.json", "following.safetensors"
-REMEDY = "boli train following"
+REMEDY = f"boli train following, or remove {CONFIG} beside the classifier"
 
 
 @dataclass(frozen=True)

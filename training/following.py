@@ -64,9 +64,10 @@ class _Job:
         device = recipe.run.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        tap = TapClassifier.load(Path(recipe.classifier)).config.tap
+        folder = Path(recipe.classifier)  # where an older head may lie that fits no more
+        tap = TapClassifier.load(folder, follows=False).config.tap
         self.base = load_base(replace(recipe.base, tap=tap), device, run.logger)[0]
-        self.classifier = TapClassifier.load(Path(recipe.classifier), self.base)
+        self.classifier = TapClassifier.load(folder, self.base, follows=False)
         self.classes = self.classifier.languages
         follow = recipe.follow
         self.causal = Causal(follow.window_s, follow.hop_s, follow.look_ahead_s, THRESHOLD, floor=FLOOR)

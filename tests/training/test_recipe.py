@@ -9,11 +9,12 @@ from slurm.study import load_study
 from training.adapter_recipe import AdapterRecipe
 from training.base import BaseRecipe
 from training.classifier_recipe import ClassifierRecipe
+from training.following_recipe import FollowingRecipe
 from training.recipe import dump, load
 from zoo.errors import RecipeError
 
 FOLDER = Path("training/recipes")
-KINDS = {"adapter": AdapterRecipe, "classifier": ClassifierRecipe, "base": BaseRecipe}
+KINDS = {"adapter": AdapterRecipe, "classifier": ClassifierRecipe, "following": FollowingRecipe, "base": BaseRecipe}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=str)
@@ -23,7 +24,7 @@ def test_every_recipe_loads_and_says_how_it_is_launched(path):
         assert Path(study[1]) == path
         assert load_study(path).phases
         return
-    command = re.match(r"# boli train (adapter|classifier|base) (\S+)", first)
+    command = re.match(r"# boli train (adapter|classifier|following|base) (\S+)", first)
     assert command, first
     assert Path(command[2]) == path
     load(KINDS[command[1]], path)
