@@ -199,8 +199,19 @@ def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
     train_following(load(FollowingRecipe, recipe, [*given, f"classifier={folder}", f"run.root={tmp_path}/runs"]))
     before = Following.load(folder)
     manifest = write_manifest(tmp_path, "dev", "dev", 41)
-    # a false alarm in these twenty seconds is three a minute
-    asked = ["train", "switching", "-m", str(manifest), "--classifier", str(folder), "--model", "toy", "--alarms", "20"]
+    # a false alarm in these seventeen seconds is four a minute
+    asked = [
+        "train",
+        "switching",
+        "-m",
+        str(manifest),
+        "--classifier",
+        str(folder),
+        "--model",
+        "toy",
+        "--alarms",
+        "100",
+    ]
     assert boli.main(asked) == 0
     after = Following.load(folder)
     assert after.config.weights_sha256 == before.config.weights_sha256
