@@ -11,6 +11,7 @@ A decision that is made at time t rests on the samples before t. The delay of a 
 the time at which the new language began; so look-ahead, hop and evidence all count.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class Change:
     """The language until now; empty for the first decision, which is no switch."""
 
 
-class ChangeTest:
+class ChangeTest(ABC):
     """When a change is declared: frames go in, in order; decisions come out.
 
     languages: `L` tags; options: threshold, third and floor are read.
@@ -72,9 +73,9 @@ class ChangeTest:
         self._enter(best)
         return best, float(self.began[best])
 
+    @abstractmethod
     def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:
         """Bring each language's lead over the present one up to date; before the first decision, over nobody."""
-        raise NotImplementedError
 
     def _enter(self, language: int) -> None:
         self.present = language

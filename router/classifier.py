@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from router.following import Following
+from router.head_files import write_head
 from router.heads import HEADS, centred
 from router.pooling import Pooling, pooled
 from zoo.errors import ModelError
@@ -117,19 +117,8 @@ class TapClassifier:
         )
 
     def save(self, folder: Path) -> None:
-        """Write both files; each appears whole or not at all, the JSON, which names the checksum, last."""
-        from safetensors.torch import save
-
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in self.head.state_dict().items()})
-        config = {**asdict(self.config), "weights_sha256": hashlib.sha256(weights).hexdigest()}
-        for name, content in (
-            (WEIGHTS, weights),
-            (CONFIG, (json.dumps(config, ensure_ascii=False, indent=1) + "\n").encode()),
-        ):
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_bytes(content)
-            os.replace(temporary, folder / name)
+        """Both files, each whole or not at all."""
+        write_head(folder, CONFIG, WEIGHTS, asdict(self.config), self.head)
 
     @classmethod
     def load(cls, folder: Path, base=None, follows: bool = True) -> "TapClassifier":

@@ -7,7 +7,6 @@ one after the other, and was taught on them (`boli train following`).
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from router.head_files import write_head
 from router.heads import FollowingHead
 from router.smoothing import parameters
 from router.windows import Causal
@@ -84,19 +84,8 @@ class Following:
         return (logits[0] / self.config.temperature).log_softmax(-1).cpu().numpy(), memory
 
     def save(self, folder: Path) -> None:
-        """Write both files; each appears whole or not at all, the JSON, which names the checksum, last."""
-        from safetensors.torch import save
-
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in self.head.state_dict().items()})
-        config = {**asdict(self.config), "weights_sha256": hashlib.sha256(weights).hexdigest()}
-        for name, content in (
-            (WEIGHTS, weights),
-            (CONFIG, (json.dumps(config, ensure_ascii=False, indent=1) + "\n").encode()),
-        ):
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_bytes(content)
-            os.replace(temporary, folder / name)
+        """Both files, each whole or not at all."""
+        write_head(folder, CONFIG, WEIGHTS, asdict(self.config), self.head)
 
     @classmethod
     def load(cls, folder: Path, base=None, languages: tuple[str, ...] | None = None) -> "Following | None":

@@ -42,19 +42,11 @@ def follow(
     source = samples(sys.stdin.buffer, rate) if str(recording) == "-" else recording
     for change in loaded.follow(source, rate if str(recording) == "-" else None):
         if json:
-            fields = {
-                "decided": change.decided_s,
-                "since": change.since_s,
-                "language": change.language,
-                "before": change.before,
-            }
-            line = jsons.dumps(
-                {key: round(value, 3) if isinstance(value, float) else value for key, value in fields.items()}
-            )
+            seconds = {"decided": round(change.decided_s, 3), "since": round(change.since_s, 3)}
+            line = jsons.dumps({**seconds, "language": change.language, "before": change.before})
         else:
-            line = f"{change.decided_s:.2f}\t{change.language}" + (
-                f"\tbefore: {change.before}" if change.before else ""
-            )
+            before = f"\tbefore: {change.before}" if change.before else ""
+            line = f"{change.decided_s:.2f}\t{change.language}{before}"
         print(line, flush=True)
 
 
