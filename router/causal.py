@@ -2,17 +2,17 @@
 
 The encoder is bidirectional, so it hears a trailing window anew at every hop. From each window only the frames are read
 that are new and have had `look_ahead_s` of sound behind them (router/windows.py). What is spoken in them says a head that
-remembers what it has heard (router/following.py), and a change is declared where another language leads the present one
-by a threshold (`Lead`). Where a classifier has no such head, its own judges each frame for itself, and whether the language
-has changed is Page's test (Biometrika 1954), the quickest for its rate of false alarms: the lead in log-probability of each
-other language over the present one is added up, never below zero, and a change is declared where a sum passes a threshold.
+remembers what it has heard (router/following.py), and a change is declared where another language is so much more probable
+than all others together (`Odds`). Where a classifier has no such head, its own judges each frame for itself, and whether the
+language has changed is Page's test (Biometrika 1954), the quickest for its rate of false alarms: the lead in log-probability of
+each other language over the present one is added up, never below zero, and a change is declared where a sum passes a threshold.
 
 A decision that is made at time t rests on the samples before t. The delay of a change is the time of its decision less
 the time at which the new language began; so look-ahead, hop and evidence all count.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,48 +43,54 @@ class Change:
 class ChangeTest(ABC):
     """When a change is declared: frames go in, in order; decisions come out.
 
-    languages: `L` tags; options: threshold, third and floor are read.
+    languages: `L` tags; options: threshold, first, third and floor are read.
     """
 
     def __init__(self, languages: Sequence[str], options: Causal):
         self.languages, self.options = tuple(languages), options
         self.present: int | None = None
         self.spoken: set[int] = set()
+        """All that were declared until now."""
         self.lead = np.zeros(len(self.languages))
         self.began = np.zeros(len(self.languages))
+
+    @property
+    def language(self) -> str:
+        """The one that is being spoken; empty before the first decision."""
+        return "" if self.present is None else self.languages[self.present]
 
     def add(self, log_probabilities: np.ndarray, start_s: float, length_s: float) -> tuple[int, float] | None:
         """One frame `[L]` and its time. Returns (language index, when its evidence began) where a change is declared."""
         fresh = self.lead <= 0
         self._gather(log_probabilities, length_s)
-        if self.present is None:  # the first language must lead every other one
-            order = np.argsort(self.lead)
-            if len(order) > 1 and self.lead[order[-1]] - self.lead[order[-2]] < self.options.threshold:
-                return None
-            self._enter(int(order[-1]))
-            return int(order[-1]), 0.0
-        self.began[fresh] = start_s
-        beyond = self.lead - self.options.threshold
-        if len(self.spoken) > 1:
-            beyond[[k for k in range(len(beyond)) if k not in self.spoken]] -= self.options.third
-        best = int(beyond.argmax())
-        if beyond[best] < 0:
+        first = self.present is None
+        if not first:
+            self.began[fresh] = start_s
+        best = self._declared(self.options.threshold if self.options.first is None or not first else self.options.first)
+        if best is None:
             return None
-        self._enter(best)
-        return best, float(self.began[best])
+        self.present = best
+        self.spoken.add(best)
+        self.lead[:] = 0.0
+        return best, 0.0 if first else float(self.began[best])
 
     @abstractmethod
     def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:
-        """Bring each language's lead over the present one up to date; before the first decision, over nobody."""
+        """Bring each language's lead up to date."""
 
-    def _enter(self, language: int) -> None:
-        self.present = language
-        self.spoken.add(language)
-        self.lead[:] = 0.0
+    @abstractmethod
+    def _declared(self, threshold: float) -> int | None:
+        """The language that leads by enough, if any."""
+
+    @property
+    def _unspoken(self) -> list[int]:
+        """Languages that were not spoken before, where two were."""
+        return [k for k in range(len(self.lead)) if k not in self.spoken] if len(self.spoken) > 1 else []
 
 
 class Page(ChangeTest):
-    """Frames that are judged each for itself: leads are added up, never below zero."""
+    """Frames that are judged each for itself: leads over the present language are added up, never below zero; before the
+    first decision over nobody, and it must lead every other one."""
 
     def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:
         evidence = np.maximum(log_probabilities, self.options.floor) * length_s
@@ -94,13 +100,49 @@ class Page(ChangeTest):
             self.lead = np.maximum(0.0, self.lead + evidence - evidence[self.present])
             self.lead[self.present] = 0.0
 
+    def _declared(self, threshold: float) -> int | None:
+        beyond = self.lead - threshold
+        if self.present is None:
+            beyond -= np.sort(self.lead)[-2] if len(self.lead) > 1 else -np.inf
+        beyond[self._unspoken] -= self.options.third
+        best = int(beyond.argmax())
+        return best if beyond[best] >= 0 else None
 
-class Lead(ChangeTest):
-    """Frames of a head that remembers: each says what all that was heard says, so its own lead is the evidence."""
+
+class Odds(ChangeTest):
+    """Frames of a head that remembers: each says what all that was heard says. A language is declared where it is that much
+    more probable than all others together, so that it is not enough to hear that the present one is spoken no more: most
+    false alarms of a lead over the present one alone were changes into another language than the one that began."""
 
     def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:
-        evidence = np.maximum(log_probabilities, self.options.floor)
-        self.lead = evidence.copy() if self.present is None else evidence - evidence[self.present]
+        likely = np.exp(np.maximum(log_probabilities, self.options.floor), dtype=np.float64)
+        if self.options.third and self._unspoken:
+            likely[self._unspoken] *= np.exp(-self.options.third)
+        self.lead = np.log(likely) - np.log(np.maximum(likely.sum() - likely, np.exp(self.options.floor)))
+
+    def _declared(self, threshold: float) -> int | None:
+        best = int(self.lead.argmax())
+        return best if best != self.present and self.lead[best] >= threshold else None
+
+
+@dataclass(frozen=True)
+class Read:
+    """A frame that says something of the language."""
+
+    start_s: float
+    end_s: float
+    """Of the window in which it was read: nothing behind it was heard."""
+    log_probabilities: np.ndarray
+    """`[L]`"""
+
+
+def declared(test: ChangeTest, frames: Iterable[Read], length_s: float) -> Iterator[Change]:
+    """What `test` decides on frames of `length_s`, the next of a recording."""
+    for frame in frames:
+        before = test.language
+        found = test.add(frame.log_probabilities, frame.start_s, length_s)
+        if found is not None:
+            yield Change(frame.end_s, found[1], test.language, before)
 
 
 class Follower:
@@ -128,7 +170,7 @@ class Follower:
                 f"The classifier knows none of {list(languages or ())}", valid=", ".join(classifier.languages)
             )
         self.following: Following | None = getattr(classifier, "following", None)
-        self.test = Page(known, options) if self.following is None else Lead(known, options)
+        self.test = (Page if self.following is None else Odds)(known, options)
         if self.following is not None and taught(options) != taught(self.following.causal):
             raise RoutingError(
                 f"Window, hop and look-ahead are {taught(options)} s",
@@ -146,22 +188,26 @@ class Follower:
     @property
     def language(self) -> str:
         """The one that is being spoken; empty before the first decision."""
-        return "" if self.test.present is None else self.test.languages[self.test.present]
+        return self.test.language
 
     def feed(self, samples: np.ndarray) -> list[Change]:
         """samples: float32 `[n]` at 16 kHz, the next of the recording. Returns the changes decided in it."""
+        return list(declared(self.test, self.read(samples), self.windows.per_frame / SAMPLE_RATE))
+
+    def read(self, samples: np.ndarray) -> list[Read]:
+        """What `feed` decides on."""
         self._held = np.concatenate([self._held, np.asarray(samples, np.float32)])
-        changes: list[Change] = []
+        found: list[Read] = []
         ends = self.windows.ends(self._decided, self._at + len(self._held))
         for first in range(0, len(ends), BATCH):
             windows = ends[first : first + BATCH]
             for end, frames in zip(windows, self._hear(windows), strict=True):
-                changes += self._decide(end, frames)
+                found += self._read(end, frames)
         if ends:
             self._decided = ends[-1]
             drop = max(0, self.windows.start(self._decided + self.windows.hop) - self._at)
             self._held, self._at = self._held[drop:], self._at + drop
-        return changes
+        return found
 
     @torch.inference_mode()
     def heard(self, ends: Sequence[int]) -> list[np.ndarray]:
@@ -198,19 +244,14 @@ class Follower:
         rows[low:high], self._memory = self.following(states[low:high], self._memory)
         return rows
 
-    def _decide(self, end: int, frames: np.ndarray) -> Iterator[Change]:
+    def _read(self, end: int, frames: np.ndarray) -> Iterator[Read]:
         """frames: of the window that ends at sample `end`."""
         per_frame = self.windows.per_frame
         first = self.windows.start(end) // per_frame
         low, high = self.windows.read(end)
-        length = per_frame / SAMPLE_RATE
         for frame in range(low, min(high, first + len(frames))):
-            if self._quiet(frame):
-                continue
-            before = self.language
-            found = self.test.add(frames[frame - first], frame * length, length)
-            if found is not None:
-                yield Change(end / SAMPLE_RATE, found[1], self.language, before)
+            if not self._quiet(frame):
+                yield Read(frame * per_frame / SAMPLE_RATE, end / SAMPLE_RATE, frames[frame - first])
 
     def _quiet(self, frame: int) -> bool:
         start = frame * self.windows.per_frame - self._at

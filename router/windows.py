@@ -27,11 +27,15 @@ class Causal:
     look_ahead_s: float = 0.1
     """Frames younger than this are not read yet: the encoder has heard too little behind them."""
     threshold: float = 0.3
-    """The lead that another language must have over the present one. Where every frame is judged for itself it is gathered
-    over time, in nat-seconds; of a head that follows it is the lead in log-probability at one frame, in nats."""
+    """What declares a change. Where every frame is judged for itself: the lead of another language over the present one,
+    gathered over time, in nat-seconds; of a head that follows: the logarithm of its odds against all others together, at one
+    frame, in nats."""
+    first: float | None = None
+    """The same for the first language of a recording, where there is no present one: its lead over every other, or its odds.
+    None: as `threshold`."""
     third: float = 0.0
-    """How much larger it must be for a language that was not spoken before, where two were: who mixes languages mostly mixes
-    two."""
+    """A language that was not spoken before, where two were, must lead by so much more, or counts as so many nats less probable:
+    who mixes languages mostly mixes two."""
     floor: float = -4.0
     """Log-probabilities below count as this: no single frame is that sure."""
     quiet_db: float = 35.0
@@ -41,6 +45,8 @@ class Causal:
         for name in ("window_s", "hop_s", "threshold", "quiet_db"):
             if not getattr(self, name) > 0:
                 raise ModelError(f"switching {name} is {getattr(self, name)}", valid="above 0")
+        if self.first is not None and not self.first > 0:
+            raise ModelError(f"switching first is {self.first}", valid="above 0, or null: as threshold")
         if not self.third >= 0:
             raise ModelError(f"switching third is {self.third}", valid="0 or more")
         if self.window_s < self.hop_s + self.look_ahead_s or self.look_ahead_s < 0:

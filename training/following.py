@@ -22,7 +22,7 @@ from training.classifier_scores import drawn_as, temperature
 from training.clips import Clips, describe_skipped, load_clips
 from training.data.buckets import BatchOptions, LengthBuckets
 from training.data.manifest import require_languages, set_name
-from training.following_data import Streams, streams_of
+from training.following_data import Streams, soon_after, streams_of
 from training.following_joins import joined, switched
 from training.following_recipe import FollowingRecipe
 from training.job import carry_out
@@ -34,7 +34,7 @@ from training.signals import Preempted, StopRequest
 from training.validation import spread
 from zoo.errors import DataError
 
-THRESHOLD, FLOOR = 3.0, -20.0  # of the lead, until `boli train switching` chooses
+THRESHOLD, FLOOR = 1.5, -20.0  # of the odds, until `boli train switching` chooses
 GRID_S = 2.0  # clips that differ by less go through the head together
 
 
@@ -125,12 +125,15 @@ class _Job:
             if isinstance(module, torch.nn.Dropout):
                 module.p = options.dropout
         optimizer = torch.optim.AdamW(head.parameters(), options.learning_rate, weight_decay=options.weight_decay)
-        weights = self._weights()
-        deviation = float(self.data.states.float().std())
+        weights, shares = self._weights(), self._shares(self.data)
+        layers = 2 if options.finished else 1
+        deviation = options.noise * self.data.states.float().unflatten(-1, (layers, -1)).std((0, 2))
+        noise = deviation.repeat_interleave(self.base.hidden_size)
         buckets = LengthBuckets(
             (self.data.lengths / self.base.frame_rate).tolist(),
             BatchOptions(batch_size=options.batch_clips, grid_s=GRID_S, seed=seed),
         )
+        valid_shares = self._shares(self.valid)[self.valid.labels >= 0]
         best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
         for epoch in range(options.epochs):
             head.train()
@@ -139,23 +142,22 @@ class _Job:
             for number, members in enumerate(batches):
                 for group in optimizer.param_groups:
                     group["lr"] = options.learning_rate * rate((epoch + number / len(batches)) / options.epochs, 0.05)
-                states, labels = self.data.batch(members)
-                if options.noise:
-                    states = states + options.noise * deviation * torch.randn_like(states)
-                logits, _ = head(states)
-                loss = F.cross_entropy(
-                    logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=-1, label_smoothing=0.02
-                )
+                states = self.data.batch(members, self.data.states).float()
+                logits, _ = head(states + noise * torch.randn_like(states))
+                labels, share = (self.data.batch(members, of, -1) for of in (self.data.labels, shares))
+                loss = _loss(logits[labels >= 0], labels[labels >= 0], weights, share[labels >= 0])
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
                 optimizer.step()
                 total += float(loss.detach()) / len(batches)
             logits, labels = self._validated(head)
-            right = float((logits.argmax(1) == labels).float().mean())
-            if right > best:
-                best, kept = right, {key: value.clone() for key, value in head.state_dict().items()}
-            self.run.log(epoch + 1, {"loss": total, "frame_accuracy": right}, options.epochs)
+            right = (logits.argmax(1) == labels).float()
+            weighed = float((right * valid_shares).sum() / valid_shares.sum())
+            if weighed > best:
+                best, kept = weighed, {key: value.clone() for key, value in head.state_dict().items()}
+            scores = {"loss": total, "frame_accuracy": float(right.mean()), "weighed_accuracy": weighed}
+            self.run.log(epoch + 1, scores, options.epochs)
             if self.stop:
                 raise Preempted(f"{self.stop.received} while training")
         head.load_state_dict(kept)
@@ -165,7 +167,8 @@ class _Job:
         following.save(self.run.folder / "following")
         if self.recipe.export:
             following.save(Path(self.recipe.classifier))
-        return {"valid_frame_accuracy": best, "valid_frames": len(labels)}
+        right = float((logits.argmax(1) == labels).float().mean())
+        return {"valid_frame_accuracy": right, "valid_weighed_accuracy": best, "valid_frames": len(labels)}
 
     @torch.no_grad()
     def _validated(self, head: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
@@ -173,8 +176,9 @@ class _Job:
         head.eval()
         rows, truth = [], []
         for first in range(0, len(self.valid), 16):
-            states, labels = self.valid.batch(range(first, min(first + 16, len(self.valid))))
-            logits, _ = head(states)
+            members = range(first, min(first + 16, len(self.valid)))
+            labels = self.valid.batch(members, self.valid.labels, -1)
+            logits, _ = head(self.valid.batch(members, self.valid.states).float())
             rows.append(logits[labels >= 0])
             truth.append(labels[labels >= 0])
         return torch.cat(rows), torch.cat(truth)
@@ -184,6 +188,12 @@ class _Job:
         spoken = self.data.labels[self.data.labels >= 0]
         counts = torch.bincount(spoken, minlength=len(self.classes)).float()
         return (counts.sum() / len(self.classes) / counts.clamp(min=1)).sqrt().clamp(max=3)
+
+    def _shares(self, data: Streams) -> torch.Tensor:
+        """How much each frame counts, in the loss and in the choice of an epoch: more soon after a change of language."""
+        options = self.recipe.follow
+        soon = soon_after(data.labels.cpu().numpy(), data.lengths, round(options.soon_s * self.base.frame_rate))
+        return torch.where(torch.from_numpy(soon).to(data.labels.device), options.soon, 1.0)
 
     def _config(self) -> FollowingConfig:
         recipe = self.recipe
@@ -198,3 +208,9 @@ class _Job:
             recipe.follow.width, asdict(self.causal), base_sha256=getattr(self.base, "weights_sha256", ""),
             provenance=provenance,
         )  # fmt: skip
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of frames: logits `[n, L]`, labels `[n]`; weights `[L]` of the classes, shares `[n]` of the frames."""
+    each = F.cross_entropy(logits, labels, weights, label_smoothing=0.02, reduction="none")
+    return (each * shares).sum() / (weights[labels] * shares).sum().clamp(min=1e-6)

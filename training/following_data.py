@@ -43,17 +43,28 @@ class Streams:
             np.concatenate([part.lengths for part in parts]),
         )
 
-    def batch(self, index: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """States float32 `[B, T, size]` and labels `[B, T]` of some clips, -1 behind each."""
+    def batch(self, index: Sequence[int], of: torch.Tensor, behind: float = 0.0) -> torch.Tensor:
+        """What `of` `[all frames, ...]` has of some clips, `[B, T, ...]` in its kind; `behind` behind each."""
         starts = np.cumsum(self.lengths) - self.lengths
         longest = int(self.lengths[index].max())
-        found = torch.zeros(len(index), longest, self.states.shape[1], device=self.states.device)
-        labels = torch.full((len(index), longest), -1, device=self.states.device)
+        found = torch.full((len(index), longest, *of.shape[1:]), behind, dtype=of.dtype, device=of.device)
         for row, i in enumerate(index):
-            part = slice(starts[i], starts[i] + self.lengths[i])
-            found[row, : self.lengths[i]] = self.states[part]
-            labels[row, : self.lengths[i]] = self.labels[part]
-        return found, labels
+            found[row, : self.lengths[i]] = of[starts[i] : starts[i] + self.lengths[i]]
+        return found
+
+
+def soon_after(labels: np.ndarray, lengths: np.ndarray, frames: int) -> np.ndarray:
+    """Which frames come fewer than `frames` after the first one in another language of the same clip: bool `[all frames]`.
+
+    labels: int `[all frames]` of clips of `lengths` frames, end to end; -1 (quiet) is in no language."""
+    found = np.zeros(len(labels), bool)
+    for start, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
+        own = labels[start : start + length]
+        heard = np.flatnonzero(own >= 0)
+        changes = heard[1:][np.diff(own[heard]) != 0]
+        for change in changes:
+            found[start + change : start + min(change + frames, length)] = True
+    return found
 
 
 def streams_of(

@@ -27,13 +27,17 @@ class FollowOptions:
     change language already are taken as they are."""
     plain: float = 0.45
     """Share of the clips whose sound is left as it is."""
-    epochs: int = 8
+    epochs: int = 6
     batch_clips: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     dropout: float = 0.3
     noise: float = 0.3
-    """Gaussian noise on the states in each update, in their standard deviation."""
+    """Gaussian noise on the states in each update, in each layer's standard deviation."""
+    soon: float = 5.0
+    """Weight in the loss of the frames of the first `soon_s` after a change, where others have 1: what counts is how soon the
+    new language is heard (docs/log.md)."""
+    soon_s: float = 1.0
 
     def __post_init__(self):
         check(0 <= self.plain <= 1, "follow.plain", self.plain, "0 to 1")
@@ -46,6 +50,7 @@ class FollowOptions:
         check(self.joined >= 0, "follow.joined", self.joined, "0 or more")
         check(0 <= self.dropout < 1, "follow.dropout", self.dropout, "0 to below 1")
         check(self.noise >= 0, "follow.noise", self.noise, "0 or more")
+        check(self.soon > 0 and self.soon_s >= 0, "follow.soon/soon_s", (self.soon, self.soon_s), "above 0; 0 or more")
 
 
 @dataclass(frozen=True)

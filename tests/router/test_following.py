@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from router.causal import Follower, Lead
+from router.causal import Follower, Odds
 from router.classifier import TapClassifier
 from router.following import Following, FollowingConfig
 from router.windows import Causal, Windows
@@ -37,16 +37,32 @@ def joined(count: int, seed: int) -> np.ndarray:
     return np.concatenate([clip for clip, _ in switched(count, seed=seed, parts=3)])
 
 
-def test_the_lead_by_hand():
-    """A language enters where it leads every other, then the present one, by the threshold; a third by more."""
-    test = Lead(("a", "b", "c"), Causal(threshold=1.0, third=0.5, floor=-20.0))
-    rows = [[0.4, 0.3, 0.3], [0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.15, 0.25, 0.6], [0.05, 0.15, 0.8]]
+def declared(test: Odds, rows) -> list[tuple[int, str, float]]:
+    """(frame, language, since) of each change, for frames of 0.1 s."""
     found = [test.add(np.log(row), 0.1 * k, 0.1) for k, row in enumerate(rows)]
-    # ln(0.7 / 0.2) = 1.25; ln(0.6 / 0.3) = 0.69 began at 0.2 s, ln(0.7 / 0.2) is enough; ln(0.6 / 0.25) = 0.88 is not,
-    # ln(0.8 / 0.15) = 1.67 is more than 1.5
-    assert [(k, each[0]) for k, each in enumerate(found) if each] == [(1, 0), (3, 1), (5, 2)]
-    assert found[3][1] == pytest.approx(0.2)
-    assert found[5][1] == pytest.approx(0.4)
+    return [(k, test.languages[each[0]], round(each[1], 6)) for k, each in enumerate(found) if each]
+
+
+def test_the_odds_by_hand():
+    """A language enters where it is so much more probable than all others together; one that was not spoken counts as less
+    probable."""
+    rows = [[0.6, 0.2, 0.2], [0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.1, 0.55, 0.35], [0.1, 0.7, 0.2], [0.1, 0.2, 0.7]]
+    # ln(0.6 / 0.4) = 0.41 and ln(0.7 / 0.3) = 0.85 for a. b leads a at frame 2, but 0.55 is as probable as a and c together:
+    # only ln(0.7 / 0.3) is enough, and it was the more probable half from frame 3 on; so it is for c
+    plain = Odds(("a", "b", "c"), Causal(threshold=0.5, floor=-20.0))
+    assert declared(plain, rows) == [(1, "a", 0.0), (4, "b", 0.3), (5, "c", 0.5)]
+    surer = Odds(("a", "b", "c"), Causal(threshold=0.5, first=0.4, floor=-20.0))
+    assert declared(surer, rows)[0] == (0, "a", 0.0)
+    # a and b were spoken, so c counts as half as probable: ln(0.35 / 0.3) = 0.15, then ln(0.45 / 0.1) = 1.5 with 0.9
+    third = Odds(("a", "b", "c"), Causal(threshold=0.5, third=float(np.log(2)), floor=-20.0))
+    assert declared(third, [*rows, [0.05, 0.05, 0.9]]) == [(1, "a", 0.0), (4, "b", 0.3), (6, "c", 0.5)]
+    assert third.language == "c"
+
+
+def test_a_language_alone_is_declared_at_once():
+    assert declared(Odds(("a",), Causal(threshold=9.0, floor=-20.0)), [[1.0]]) == [(0, "a", 0.0)]
+    with pytest.raises(ModelError, match="first is 0"):
+        Causal(first=0)
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -85,8 +101,10 @@ def test_it_is_taught_on_what_it_hears(toy_router, tmp_path, finished):
 
 def test_what_comes_after_t_changes_no_decision_before_t(toy_router):
     toy_router.classifier.following = head(toy_router.base)
+    with torch.no_grad():
+        toy_router.classifier.following.head.out.weight *= 30  # random weights are unsure
     audio = joined(3, 6)
-    options = replace(TAUGHT, threshold=0.02)  # random weights are unsure
+    options = replace(TAUGHT, threshold=0.02)
 
     def changes(sound):
         return Follower(toy_router.base, toy_router.bank, toy_router.classifier, options).feed(sound)

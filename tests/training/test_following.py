@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import boli
 from router.following import Following
@@ -13,7 +14,8 @@ from router.windows import Quiet
 from tests.toy_router import LANGUAGES, make, name_toy
 from training.clips import load_clips
 from training.data.manifest import read_manifest
-from training.following import train_following
+from training.following import _loss, train_following
+from training.following_data import soon_after
 from training.following_joins import CLIP_S, PIECE_S, joined
 from training.following_recipe import FollowingRecipe
 from training.recipe import DataOptions, load
@@ -108,6 +110,23 @@ def test_clips_are_joined_at_random(manifests):
     assert min(seams.values()) > 0.2 * sum(seams.values()), "some seams change the language, some only the clip"
     again = joined(clips, ("en", "hi", "it", "unknown"), 5, 3)
     np.testing.assert_array_equal(again.audio(4), made.audio(4))
+
+
+def test_which_frames_come_soon_after_a_change():
+    labels = np.array([0, 0, -1, 1, -1, 1, 1, 1, 1, -1, 1, 2, 0, 2])
+    found = soon_after(labels, np.array([8, 3, 3]), 3)
+    assert np.flatnonzero(found).tolist() == [3, 4, 5, 12, 13], "the change lies where the new language is first heard"
+    assert not soon_after(labels, np.array([8, 3, 3]), 0).any()
+
+
+def test_shares_are_as_frames_that_come_more_often():
+    random = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(4, 3, generator=random), torch.tensor([0, 1, 2, 1])
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    often = torch.tensor([0, 1, 1, 2, 3, 3, 3])
+    shares = torch.tensor([1.0, 2.0, 1.0, 3.0])
+    wanted = torch.nn.functional.cross_entropy(logits[often], labels[often], weights, label_smoothing=0.02)
+    torch.testing.assert_close(_loss(logits, labels, weights, shares), wanted)
 
 
 def test_quiet_frames():

@@ -2,25 +2,24 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from router.causal import Change, ChangeTest, Follower, Read, declared
+from router.windows import Causal
 from training.clips import Clips
+from zoo.speech import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from router.causal import Change
     from router.router import Router
-    from router.windows import Causal
-
 
 TIMED_HOPS = 60
 
 
 def hop_cost(router: "Router", audios: Iterable[np.ndarray]) -> list[float]:
     """Seconds that each hop took to compute, one at a time, once a whole window was heard; the recordings follow one another."""
-    from router.causal import Follower
-
     assert router.classifier is not None
     follower = Follower(router.base, router.bank, router.classifier, router.causal, router.options.languages)
     taken: list[float] = []
@@ -38,16 +37,23 @@ def hop_cost(router: "Router", audios: Iterable[np.ndarray]) -> list[float]:
 
 
 class Followed:
-    """Clips as the causal decision hears them; what was heard is kept (per clip, window and hop)."""
+    """Clips as the causal decision hears them; what was heard is kept (per clip, window and hop), and what is read of it."""
 
     def __init__(self, router: "Router", clips: Clips):
         self.router, self.clips = router, clips
         self._kept: dict[tuple[int, float, float], dict[int, np.ndarray]] = {}
+        self._read: dict[tuple[int, Causal], tuple[ChangeTest, list[Read], float]] = {}
 
-    def changes(self, i: int, causal: "Causal") -> "list[Change]":
+    def changes(self, i: int, causal: Causal) -> list[Change]:
         """What is decided in clip `i`."""
-        from router.causal import Follower
+        # what is read does not depend on when a change is declared
+        reading = i, replace(causal, threshold=1.0, first=None, third=0.0, floor=-1.0)
+        if reading not in self._read:
+            self._read[reading] = self._heard(i, causal)
+        test, frames, length_s = self._read[reading]
+        return list(declared(type(test)(test.languages, causal), frames, length_s))
 
+    def _heard(self, i: int, causal: Causal) -> tuple[ChangeTest, list[Read], float]:
         kept = self._kept.setdefault((i, causal.window_s, causal.hop_s), {})
 
         def hear(ends: Sequence[int]) -> list[np.ndarray]:
@@ -58,4 +64,4 @@ class Followed:
         router = self.router
         assert router.classifier is not None
         follower = Follower(router.base, router.bank, router.classifier, causal, router.options.languages, hear)
-        return follower.feed(self.clips.audio(i))
+        return follower.test, follower.read(self.clips.audio(i)), follower.windows.per_frame / SAMPLE_RATE
