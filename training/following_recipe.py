@@ -27,7 +27,7 @@ class FollowOptions:
     change language already are taken as they are."""
     plain: float = 0.45
     """Share of the clips whose sound is left as it is."""
-    epochs: int = 6
+    epochs: int = 8
     batch_clips: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
