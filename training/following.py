@@ -5,10 +5,12 @@ them in minutes. When a change is declared chooses `boli train switching`.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -84,7 +86,9 @@ class _Job:
         for part in self.trained_on:
             run.logger.info("%d training clips, %.2f h", len(part), part.hours)
         self.valid = self._encoded("valid", valid, False)
-        self.data = Streams.joined([self._encoded(f"train{k}", part, True) for k, part in enumerate(self.trained_on)])
+        self.valid_shares = self._shares([valid], [self.valid])
+        parts = [self._encoded(f"train{k}", part, True) for k, part in enumerate(self.trained_on)]
+        self.data, self.shares = Streams.joined(parts), self._shares(self.trained_on, parts)
 
     def _clips(self, paths: list[str], most: int) -> Clips:
         """most: clips of each manifest, language and corpus."""
@@ -125,7 +129,7 @@ class _Job:
             if isinstance(module, torch.nn.Dropout):
                 module.p = options.dropout
         optimizer = torch.optim.AdamW(head.parameters(), options.learning_rate, weight_decay=options.weight_decay)
-        weights, shares = self._weights(), self._shares(self.data)
+        weights = self._weights()
         layers = 2 if options.finished else 1
         deviation = options.noise * self.data.states.float().unflatten(-1, (layers, -1)).std((0, 2))
         noise = deviation.repeat_interleave(self.base.hidden_size)
@@ -133,7 +137,7 @@ class _Job:
             (self.data.lengths / self.base.frame_rate).tolist(),
             BatchOptions(batch_size=options.batch_clips, grid_s=GRID_S, seed=seed),
         )
-        valid_shares = self._shares(self.valid)[self.valid.labels >= 0]
+        valid_shares = self.valid_shares[self.valid.labels >= 0]
         best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
         for epoch in range(options.epochs):
             head.train()
@@ -144,7 +148,7 @@ class _Job:
                     group["lr"] = options.learning_rate * rate((epoch + number / len(batches)) / options.epochs, 0.05)
                 states = self.data.batch(members, self.data.states).float()
                 logits, _ = head(states + noise * torch.randn_like(states))
-                labels, share = (self.data.batch(members, of, -1) for of in (self.data.labels, shares))
+                labels, share = (self.data.batch(members, of, -1) for of in (self.data.labels, self.shares))
                 loss = _loss(logits[labels >= 0], labels[labels >= 0], weights, share[labels >= 0])
                 optimizer.zero_grad()
                 loss.backward()
@@ -189,11 +193,12 @@ class _Job:
         counts = torch.bincount(spoken, minlength=len(self.classes)).float()
         return (counts.sum() / len(self.classes) / counts.clamp(min=1)).sqrt().clamp(max=3)
 
-    def _shares(self, data: Streams) -> torch.Tensor:
-        """How much each frame counts, in the loss and in the choice of an epoch: more soon after a change of language."""
-        options = self.recipe.follow
-        soon = soon_after(data.labels.cpu().numpy(), data.lengths, round(options.soon_s * self.base.frame_rate))
-        return torch.where(torch.from_numpy(soon).to(data.labels.device), options.soon, 1.0)
+    def _shares(self, clips: Sequence[Clips], streams: Sequence[Streams]) -> torch.Tensor:
+        """How much each frame counts, in the loss and in the choice of an epoch: more soon after a seam, in another language or
+        not. Were it changes of language alone, a head would learn that every change of speaker is one."""
+        options, rate = self.recipe.follow, self.base.frame_rate
+        soon = [soon_after(own, part.lengths, rate, options.soon_s) for own, part in zip(clips, streams, strict=True)]
+        return torch.where(torch.from_numpy(np.concatenate(soon)).to(self.base.device), options.soon, 1.0)
 
     def _config(self) -> FollowingConfig:
         recipe = self.recipe

@@ -53,18 +53,17 @@ class Streams:
         return found
 
 
-def soon_after(labels: np.ndarray, lengths: np.ndarray, frames: int) -> np.ndarray:
-    """Which frames come fewer than `frames` after the first one in another language of the same clip: bool `[all frames]`.
-
-    labels: int `[all frames]` of clips of `lengths` frames, end to end; -1 (quiet) is in no language."""
-    found = np.zeros(len(labels), bool)
-    for start, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
-        own = labels[start : start + length]
-        heard = np.flatnonzero(own >= 0)
-        changes = heard[1:][np.diff(own[heard]) != 0]
-        for change in changes:
-            found[start + change : start + min(change + frames, length)] = True
-    return found
+def soon_after(clips: Clips, lengths: np.ndarray, frame_rate: float, seconds: float) -> np.ndarray:
+    """Which frames come less than `seconds` after another segment began, in another language or not: bool `[all frames]` of
+    clips of `lengths` frames `[n]`, end to end."""
+    found = []
+    for record, length in zip(clips.records, lengths, strict=True):
+        own = np.zeros(length, bool)
+        for segment in sorted(record.segments, key=lambda segment: segment.start)[1:]:
+            first = round(segment.start * frame_rate)
+            own[first : first + round(seconds * frame_rate)] = True
+        found.append(own)
+    return np.concatenate(found) if found else np.zeros(0, bool)
 
 
 def streams_of(

@@ -35,8 +35,8 @@ class FollowOptions:
     noise: float = 0.3
     """Gaussian noise on the states in each update, in each layer's standard deviation."""
     soon: float = 5.0
-    """Weight in the loss of the frames of the first `soon_s` after a change, where others have 1: what counts is how soon the
-    new language is heard (docs/log.md)."""
+    """Weight in the loss of the frames of the first `soon_s` after another piece begins, in another language or not, where others
+    have 1: what counts is how soon a language is heard (docs/log.md)."""
     soon_s: float = 1.0
 
     def __post_init__(self):

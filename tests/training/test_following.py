@@ -12,8 +12,8 @@ import boli
 from router.following import Following
 from router.windows import Quiet
 from tests.toy_router import LANGUAGES, make, name_toy
-from training.clips import load_clips
-from training.data.manifest import read_manifest
+from training.clips import Clips, load_clips
+from training.data.manifest import Record, Segment, read_manifest
 from training.following import _loss, train_following
 from training.following_data import soon_after
 from training.following_joins import CLIP_S, PIECE_S, joined
@@ -112,11 +112,16 @@ def test_clips_are_joined_at_random(manifests):
     np.testing.assert_array_equal(again.audio(4), made.audio(4))
 
 
-def test_which_frames_come_soon_after_a_change():
-    labels = np.array([0, 0, -1, 1, -1, 1, 1, 1, 1, -1, 1, 2, 0, 2])
-    found = soon_after(labels, np.array([8, 3, 3]), 3)
-    assert np.flatnonzero(found).tolist() == [3, 4, 5, 12, 13], "the change lies where the new language is first heard"
-    assert not soon_after(labels, np.array([8, 3, 3]), 0).any()
+def test_which_frames_come_soon_after_a_seam():
+    def record(*segments: Segment) -> Record:
+        return Record("a", Path("a.wav"), "", "hi", segments=segments)
+
+    three = record(Segment(0.0, 1.0, "hi"), Segment(2.5, 3.0, "hi"), Segment(1.2, 2.4, "te"))
+    clips = Clips([three, record()], np.zeros(0, np.int16), np.zeros(2, int), np.zeros(2, int), [])
+    found = soon_after(clips, np.array([28, 5]), 10.0, 0.5)
+    assert np.flatnonzero(found).tolist() == [12, 13, 14, 15, 16, 25, 26, 27], "also where the speaker alone changes"
+    assert len(found) == 33
+    assert not soon_after(clips, np.array([28, 5]), 10.0, 0.0).any()
 
 
 def test_shares_are_as_frames_that_come_more_often():
