@@ -220,7 +220,20 @@ def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
     assert list(after.config.chosen_on["manifests"]) == ["dev.jsonl"]
     assert after.config.chosen_on["measured"]["causal"]["recall"] > 0.6
     assert "causal" not in TapClassifier.load(folder).config.switching
-    assert router.load("toy", toy_store, folder).causal == after.causal
+    loaded = router.load("toy", toy_store, folder)
+    assert loaded.causal == after.causal
+
+    from training.clips import load_clips
+    from training.data.manifest import read_manifest
+    from training.evaluation.told_where import told_where
+    from training.recipe import DataOptions
+
+    clips = load_clips(list(read_manifest(manifest)), DataOptions())
+    told = {
+        (m.conditions["head"], m.conditions["seconds"]): m.value for m in told_where(loaded, clips, range(len(clips)))
+    }
+    assert {head for head, _ in told} == {"classifier", "following"}
+    assert told["following", 0.5] > 0.6, "it begins with the new language"
 
 
 def test_what_cannot_be_scored_says_so(toy_folder, toy_store, tmp_path, monkeypatch, capsys):

@@ -59,10 +59,11 @@ def told_rows(report: CodeSwitchReport) -> tuple[list[str], Rows]:
     found = [m for m in report.measurements if m.measure == "language_told_where"]
     seconds = sorted({m.conditions["seconds"] for m in found})
     rows = []
-    for speech in sorted({m.speech for m in found}):
-        own = {m.conditions["seconds"]: m for m in found if m.speech == speech}
-        rows.append([speech or "-", *(f"{percent(own[s])} ({own[s].count})" if s in own else "-" for s in seconds)])
-    return ["speech", *(f"after {s:g} s" for s in seconds)], rows
+    for speech, head in sorted({(m.speech, m.conditions["head"]) for m in found}):
+        own = {m.conditions["seconds"]: m for m in found if (m.speech, m.conditions["head"]) == (speech, head)}
+        cells = (f"{percent(own[s])} ({own[s].count})" if s in own else "-" for s in seconds)
+        rows.append([speech or "-", head, *cells])
+    return ["speech", "head", *(f"after {s:g} s" for s in seconds)], rows
 
 
 def offline_rows(report: CodeSwitchReport) -> tuple[list[str], Rows]:
