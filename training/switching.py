@@ -58,22 +58,34 @@ FOLLOWED_THIRDS = (0.0, 1.0, 1.5, 2.0)
 class Chosen:
     """Parameters, and what they gave on the clips they were chosen on."""
 
-    offline: Smoothing
+    offline: Smoothing | None
+    """None: as it is."""
     causal: Causal
     measured: dict[str, Any]
 
 
 def choose(
-    router: "Router", clips: Clips, alarms: float = ALARMS, say: Callable[[str], None] = lambda line: None
+    router: "Router",
+    clips: Clips,
+    alarms: float = ALARMS,
+    say: Callable[[str], None] = lambda line: None,
+    only_causal: bool = False,
 ) -> Chosen:
     """clips: a validation set, some in several languages, some in one (else how readily switching is on by itself stays
-    as it is). Raises DataError where none switches, or one belongs to a test set."""
+    as it is). only_causal: of a head that follows alone; the rest stays. Raises DataError where none switches, or one belongs
+    to a test set."""
     refuse_test_clips(clips, "boli train switching --manifest SWITCH_DEV.jsonl")
     positions = range(len(clips))
     switched = [i for i in positions if spoken_switches(clips.records[i])]
     if not switched:
         raise DataError("No clip changes its language", remedy="boli data codeswitch MANIFEST --out DIR")
     say(f"{len(switched)} clips that switch, {len(clips) - len(switched)} that do not")
+    if only_causal:
+        if getattr(router.classifier, "following", None) is None:
+            raise DataError("No head follows beside the classifier", remedy="boli train following, or all of it")
+        causal, measured = _causal(router, clips, alarms, router.smoothing.floor, say)
+        say(f"causal: {measured}")
+        return Chosen(None, causal, {"causal": measured})
     offline, measured = _offline(router, clips, switched)
     say(f"offline: {measured['offline']}")
     context_s, measured["context"] = _context(router, clips, switched)
@@ -197,8 +209,8 @@ def _causal(
     router: "Router", clips: Clips, alarms: float, floor: float, say: Callable[[str], None]
 ) -> tuple[Causal, dict[str, Any]]:
     """The most switches noticed within a second, at no more than so many false alarms a minute, in clips that change language
-    as in those that do not; among equals the smaller median delay. Where no parameters keep the limit, those with the fewest
-    false alarms per switch noticed."""
+    as in those that do not, one standard error included: few minutes of clips say little of others. Among equals the smaller
+    median delay; where no parameters keep the limit, those with the fewest false alarms per switch noticed."""
     spoken = {i: spoken_switches(clips.records[i]) for i in range(len(clips))}
     seconds = float(clips.lengths.sum()) / SAMPLE_RATE
     kinds = [members for members in ([i for i in spoken if spoken[i]], [i for i in spoken if not spoken[i]]) if members]
@@ -248,8 +260,9 @@ def _causal(
 
 
 def _rate(matchings: Sequence[Matching], clips: Clips, members: Sequence[int]) -> float:
-    """False alarms a minute in some clips."""
-    return tally(matchings, float(clips.lengths[members].sum()) / SAMPLE_RATE).false_alarms_per_minute or 0.0
+    """False alarms a minute in some clips, and one standard error of their number (Poisson) above."""
+    false = sum(len(each.false) for each in matchings)
+    return (false + false**0.5) / (float(clips.lengths[members].sum()) / SAMPLE_RATE / 60)
 
 
 def keep(folder: Path, chosen: Chosen, manifests: Mapping[str, str], clips: Clips) -> Path:
@@ -260,13 +273,13 @@ def keep(folder: Path, chosen: Chosen, manifests: Mapping[str, str], clips: Clip
     """
     classifier = TapClassifier.load(folder)
     chosen_on = {"manifests": dict(manifests), "clips": len(clips), "measured": chosen.measured}
-    switching: dict[str, Any] = {
-        "offline": asdict(chosen.offline),
-        "causal": asdict(chosen.causal),
-        "chosen_on": chosen_on,
-    }
     if classifier.following is not None:
-        config = replace(classifier.following.config, causal=switching.pop("causal"), chosen_on=chosen_on)
+        config = replace(classifier.following.config, causal=asdict(chosen.causal), chosen_on=chosen_on)
         Following(config, classifier.following.head).save(folder)
+    if chosen.offline is None:
+        return folder
+    switching: dict[str, Any] = {"offline": asdict(chosen.offline), "chosen_on": chosen_on}
+    if classifier.following is None:
+        switching["causal"] = asdict(chosen.causal)
     TapClassifier(replace(classifier.config, switching=switching), classifier.head).save(folder)
     return folder

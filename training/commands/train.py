@@ -76,6 +76,9 @@ def switching(
     model: Model = "boli-embedded",
     alarms: Annotated[float, typer.Option(help="False alarms a minute that the causal decision may give.")] = 2.0,
     limit: Annotated[int, typer.Option(help="At most so many clips of each kind; 0: all.")] = 0,
+    only_causal: Annotated[
+        bool, typer.Option("--only-causal", help="When a head that follows declares a change; the rest stays.")
+    ] = False,
     device: Device = "cpu",
     context: Context = None,
     batch_size: Batch = 16,
@@ -87,9 +90,9 @@ def switching(
 
     manifests, clips = switched_clips(manifest, corpus, "dev", clips_a_kind, limit=limit)
     loaded = router.load(model, None, classifier, device=device, context=context, batch_size=batch_size)
-    chosen = choose(loaded, clips, alarms, lambda line: typer.echo(line, err=True))
+    chosen = choose(loaded, clips, alarms, lambda line: typer.echo(line, err=True), only_causal)
     keep(classifier, chosen, manifests, clips)
-    typer.echo(f"offline {chosen.offline}")
+    typer.echo(f"offline {chosen.offline or 'as it was'}")
     typer.echo(f"causal {chosen.causal}")
     typer.echo(str(classifier))
 
