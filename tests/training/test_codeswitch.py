@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -180,7 +181,7 @@ def test_parameters_are_chosen_and_kept_with_the_classifier(toy_folder, toy_stor
 
 
 def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
-    manifests, toy_folder, toy_store, tmp_path, monkeypatch
+    manifests, toy_folder, toy_store, tmp_path, monkeypatch, capsys
 ):
     import router
     from router.following import Following
@@ -223,6 +224,17 @@ def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
     loaded = router.load("toy", toy_store, folder)
     assert loaded.causal == after.causal
 
+    kept = (folder / "classifier.json").read_bytes()
+    assert boli.main([*asked, "--only-causal"]) == 0
+    assert "offline as it was" in capsys.readouterr().out
+    assert (folder / "classifier.json").read_bytes() == kept
+    assert Following.load(folder).causal == after.causal
+    assert list(Following.load(folder).config.chosen_on["measured"]) == ["causal"]
+    alone = tmp_path / "alone"
+    shutil.copytree(toy_store / "classifier", alone)
+    assert boli.main([*(str(alone) if part == str(folder) else part for part in asked), "--only-causal"]) == 1
+    assert "No head follows beside the classifier" in capsys.readouterr().err
+
     from training.clips import load_clips
     from training.data.manifest import read_manifest
     from training.evaluation.told_where import told_where
@@ -234,6 +246,18 @@ def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
     }
     assert {head for head, _ in told} == {"classifier", "following"}
     assert told["following", 0.5] > 0.6, "it begins with the new language"
+
+
+def test_the_limit_of_false_alarms_has_a_margin():
+    from training.clips import Clips
+    from training.evaluation.switches import Found, Matching
+    from training.switching import _rate
+
+    minutes = np.array([60, 120]) * 16_000
+    clips = Clips([], np.zeros(0, np.int16), np.zeros(2, int), minutes, [])
+    false = Matching((), (), tuple(Found(k, "hi") for k in range(2)))
+    assert _rate([false, false], clips, [0, 1]) == pytest.approx((4 + 2) / 3)
+    assert _rate([Matching((), (), ())], clips, [0]) == 0
 
 
 def test_what_cannot_be_scored_says_so(toy_folder, toy_store, tmp_path, monkeypatch, capsys):
