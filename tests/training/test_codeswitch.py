@@ -53,7 +53,17 @@ def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_
     command += f" --json {out} --page {page} --tables {tmp_path / 'tables'} --worst 2"
     assert boli.main(command.split()) == 0
     printed = capsys.readouterr().out
-    for words in ("Causally", "Told where", "after 0.25 s", "Offline", "Words, in %", "speaker-change", "PIER"):
+    for words in (
+        "The study's criteria",
+        ">= 80 %",
+        "Causally",
+        "Told where",
+        "after 0.25 s",
+        "Offline",
+        "Words, in %",
+        "speaker-change",
+        "PIER",
+    ):
         assert words in printed
     content = json.loads(out.read_text(encoding="utf-8"))
     found = content["measurements"]

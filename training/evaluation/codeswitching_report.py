@@ -9,6 +9,7 @@ from training.data.files import written_whole
 from training.evaluation import report as tables_of
 from training.evaluation.codeswitching import CodeSwitchReport, worst
 from training.evaluation.codeswitching_runs import BY_ITSELF, kind_of
+from training.evaluation.criteria import CRITERIA
 from training.evaluation.measurements import Measurement, write_scores
 from training.evaluation.report import percent
 from training.evaluation.switches import Matching, spoken_switches
@@ -38,6 +39,19 @@ def cell(m: Measurement | None) -> str:
 def what(m: Measurement) -> tuple[str, str]:
     """(kind of speech, kind of clip; `all`)."""
     return m.speech or "-", str(m.conditions.get("kind", "all"))
+
+
+def criteria_rows(report: CodeSwitchReport) -> tuple[list[str], Rows]:
+    """Those that these measurements answer, each kind of speech for itself."""
+    measured = [m for m in report.measurements if m.value is not None]
+    kinds = sorted({m.speech for m in measured if m.measure == "switch_recall"})
+    rows = []
+    for criterion in CRITERIA:
+        judged = [criterion.judge([m for m in measured if m.speech == speech]) for speech in kinds]
+        if any(status != "not measured" for status, _, _ in judged):
+            cells = (f"{m.value:.3g}, {status}" if m is not None else status for status, m, _ in judged)
+            rows.append([criterion.name, criterion.goal, *cells])
+    return ["criterion", "goal", *(speech or "-" for speech in kinds)], rows
 
 
 def causal_rows(report: CodeSwitchReport) -> tuple[list[str], Rows]:
@@ -153,6 +167,7 @@ def worst_rows(report: CodeSwitchReport, chosen: Sequence[tuple[int, Matching]])
 
 def sections(report: CodeSwitchReport, most: int) -> list[tuple[str, tuple[list[str], Rows]]]:
     return [
+        ("The study's criteria", criteria_rows(report)),
         ("Causally: delay from the new language's start to the decision, look-ahead and hop included", causal_rows(report)),
         ("Told where the language changes: the new one heard right, in % (switches)", told_rows(report)),
         ("Offline: switches found, in %", offline_rows(report)),
