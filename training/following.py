@@ -157,10 +157,10 @@ class _Job:
                 total += float(loss.detach()) / len(batches)
             logits, labels = self._validated(head)
             right = (logits.argmax(1) == labels).float()
-            weighed = float((right * valid_shares).sum() / valid_shares.sum())
-            if weighed > best:
-                best, kept = weighed, {key: value.clone() for key, value in head.state_dict().items()}
-            scores = {"loss": total, "frame_accuracy": float(right.mean()), "weighed_accuracy": weighed}
+            weighted = float((right * valid_shares).sum() / valid_shares.sum())
+            if weighted > best:
+                best, kept = weighted, {key: value.clone() for key, value in head.state_dict().items()}
+            scores = {"loss": total, "frame_accuracy": float(right.mean()), "weighted_accuracy": weighted}
             self.run.log(epoch + 1, scores, options.epochs)
             if self.stop:
                 raise Preempted(f"{self.stop.received} while training")
@@ -172,7 +172,7 @@ class _Job:
         if self.recipe.export:
             following.save(Path(self.recipe.classifier))
         right = float((logits.argmax(1) == labels).float().mean())
-        return {"valid_frame_accuracy": right, "valid_weighed_accuracy": best, "valid_frames": len(labels)}
+        return {"valid_frame_accuracy": right, "valid_weighted_accuracy": best, "valid_frames": len(labels)}
 
     @torch.no_grad()
     def _validated(self, head: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
