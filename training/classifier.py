@@ -167,14 +167,12 @@ class _Job:
                 for group in optimizer.param_groups:
                     group["lr"] = options.learning_rate * rate((epoch + number / len(batches)) / options.epochs, 0.05)
                 index = np.asarray(members)
-                states, lengths, labels, shares = data.batch(index)
+                states, lengths, labels, near, shares = data.batch(index)
                 if options.noise:
                     states = states + options.noise * deviation * torch.randn_like(states)
                 frames, utterance = head(states, lengths)
-                loss = F.cross_entropy(utterance, shares)
-                loss = loss + options.frame_weight * F.cross_entropy(
-                    frames.flatten(0, 1), labels.flatten(), ignore_index=-1
-                )
+                of_frames = _frame_loss(frames, labels, torch.where(near, options.seam, 1.0))
+                loss = F.cross_entropy(utterance, shares) + options.frame_weight * of_frames
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -281,6 +279,13 @@ class _Job:
         self.run.logger.info(
             "%s: %s, accuracy %.1f %%, balanced %.1f %%", test, head, 100 * judged.accuracy, 100 * judged.balanced
         )
+
+
+def _frame_loss(logits: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of frames: logits `[B, T, L]`, labels `[B, T]` (-1: none); counts `[B, T]`: how much each counts."""
+    real = labels >= 0
+    each = F.cross_entropy(logits[real], labels[real], reduction="none")
+    return (each * counts[real]).sum() / counts[real].sum().clamp(min=1e-6)
 
 
 @torch.no_grad()

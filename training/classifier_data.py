@@ -33,6 +33,8 @@ class TapFeatures:
     """float16 `[all frames, d]`"""
     labels: torch.Tensor
     """int64 `[all frames]`: class of each frame."""
+    near: torch.Tensor
+    """bool `[all frames]`: near a seam (`near_seam`)."""
     starts: np.ndarray
     lengths: np.ndarray
     """int64 `[n]`: first frame and frames of each clip."""
@@ -48,8 +50,9 @@ class TapFeatures:
         """int64 `[n]`: the class with most frames."""
         return self.shares.argmax(1).cpu().numpy()
 
-    def batch(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """States float32 `[B, T, d]`, lengths `[B]`, frame labels `[B, T]` (-1: padding), shares `[B, classes]`."""
+    def batch(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """States float32 `[B, T, d]`, lengths `[B]`, frame labels `[B, T]` (-1: padding), near `[B, T]`, shares
+        `[B, classes]`."""
         device = self.states.device
         lengths = torch.from_numpy(self.lengths[index]).to(device)
         starts = torch.from_numpy(self.starts[index]).to(device)
@@ -61,6 +64,7 @@ class TapFeatures:
             states,
             lengths,
             torch.where(real, self.labels[place], -1),
+            real & self.near[place],
             self.shares[torch.from_numpy(index).to(device)],
         )
 
@@ -71,6 +75,7 @@ class TapFeatures:
         return cls(
             torch.cat([part.states for part in parts]),
             torch.cat([part.labels for part in parts]),
+            torch.cat([part.near for part in parts]),
             np.concatenate([part.starts + frames for part, frames in zip(parts, before, strict=True)]),
             np.concatenate([part.lengths for part in parts]),
             torch.cat([part.shares for part in parts]),
@@ -129,7 +134,9 @@ def encode_copies(
             speed = rng.uniform(options.speed[0], options.speed[1], len(cut)).astype(np.float32)
             speed = np.where(cut.lengths / speed > base.max_duration_s * SAMPLE_RATE, 1.0, speed).astype(np.float32)
             drawn = mixed_seed(seed, 2 * copy + number)
-            made.append(_encode(base, feeder, cut, offsets, speed, options.classes, drawn, options.centred))
+            made.append(
+                _encode(base, feeder, cut, offsets, speed, options.classes, drawn, options.centred, options.seam_s)
+            )
             which.append(chosen)
     return TapFeatures.joined(made), np.concatenate(which)
 
@@ -161,8 +168,9 @@ def _encode(
     classes: Sequence[str],
     seed: int,
     centred: bool,
+    seam_s: float = 0.0,
 ) -> TapFeatures:
-    """offsets_s, speed `[n]`: what was cut off in front of each clip, and how fast it is played."""
+    """offsets_s, speed `[n]`: what was cut off in front of each clip, and how fast it is played; seam_s: as `near_seam`."""
     shape = BatchOptions(batch_size=256, max_batch_s=BATCH_S, grid_s=feeder.grid_s, shuffle=False)
     durations = clips.lengths / speed / SAMPLE_RATE
     device = next(base.module.parameters()).device
@@ -171,7 +179,7 @@ def _encode(
     # leaves holes in the heap and takes several times the memory.
     most = int((np.ceil(durations * base.frame_rate) + 2).sum())
     states = torch.empty(most, base.hidden_size, dtype=torch.float16, device=device)
-    labels = np.zeros(most, dtype=np.int64)
+    labels, near = np.zeros(most, dtype=np.int64), np.zeros(most, dtype=bool)
     shares = np.zeros((len(clips), len(classes)), dtype=np.float32)
     filled = 0
     for number, members in enumerate(LengthBuckets(durations.tolist(), shape).batches()):
@@ -185,12 +193,15 @@ def _encode(
             own = row[:frames].float()
             states[filled:end] = own - own.mean(dim=0) if centred else own
             rate = base.frame_rate / float(speed[i])
-            labels[filled:end] = frame_labels(clips.records[i], frames, float(offsets_s[i]), rate, classes)
+            record, offset_s = clips.records[i], float(offsets_s[i])
+            labels[filled:end] = frame_labels(record, frames, offset_s, rate, classes)
+            near[filled:end] = near_seam(record, frames, offset_s, rate, seam_s)
             shares[i] = np.bincount(labels[filled:end], minlength=len(classes)) / frames
             filled = end
     return TapFeatures(
         states[:filled],
         torch.from_numpy(labels[:filled]).to(device),
+        torch.from_numpy(near[:filled]).to(device),
         starts,
         lengths,
         torch.from_numpy(shares).to(device),
@@ -204,7 +215,22 @@ def frame_labels(record: Record, frames: int, offset_s: float, frame_rate: float
     if not record.segments:
         return np.full(frames, class_of(record.lang, classes), dtype=np.int64)
     segments = sorted(record.segments, key=lambda segment: segment.start)
-    changes = [(one.end + two.start) / 2 for one, two in pairwise(segments)]
-    time = offset_s + (np.arange(frames) + 0.5) / frame_rate
-    which = np.searchsorted(np.asarray(changes), time)
+    which = np.searchsorted(_seams(record), _times(frames, offset_s, frame_rate))
     return np.array([class_of(segment.lang, classes) for segment in segments], dtype=np.int64)[which]
+
+
+def near_seam(record: Record, frames: int, offset_s: float, frame_rate: float, seconds: float) -> np.ndarray:
+    """bool `[frames]`: which lie less than `seconds` before or behind the place where another segment begins, in another
+    language or not."""
+    away = np.abs(_times(frames, offset_s, frame_rate)[:, None] - _seams(record)[None])
+    return (away < seconds).any(axis=1)
+
+
+def _seams(record: Record) -> np.ndarray:
+    """Half-way between each two segments: seconds `[segments - 1]`."""
+    segments = sorted(record.segments, key=lambda segment: segment.start)
+    return np.array([(one.end + two.start) / 2 for one, two in pairwise(segments)])
+
+
+def _times(frames: int, offset_s: float, frame_rate: float) -> np.ndarray:
+    return offset_s + (np.arange(frames) + 0.5) / frame_rate

@@ -58,7 +58,7 @@ def logits(classifier: TapClassifier, features: TapFeatures) -> tuple[torch.Tens
     size = max(1, int(BATCH_FRAMES / features.lengths.max()))
     classifier.head.eval()
     for start in range(0, len(features), size):
-        states, lengths, labels, share = features.batch(np.arange(start, min(start + size, len(features))))
+        states, lengths, labels, _, share = features.batch(np.arange(start, min(start + size, len(features))))
         frames, utterance = classifier.head(states, lengths)
         frame_rows.append(frames[labels >= 0])
         frame_labels.append(labels[labels >= 0])

@@ -1,6 +1,7 @@
 """`boli train classifier` on the trained toy base, whose languages hum differently."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pytest
 
 from router.classifier import TapClassifier
 from training.augment import AugmentOptions
-from training.classifier import train_classifier
-from training.classifier_data import copies_of, encode_copies, frame_labels
+from training.classifier import _frame_loss, train_classifier
+from training.classifier_data import copies_of, encode_copies, frame_labels, near_seam
 from training.classifier_recipe import ClassifierRecipe, HeadOptions
 from training.clips import Clips
-from training.data.manifest import Record, Segment
+from training.data.manifest import Record, Segment, read_manifest, write_manifest
 from training.recipe import load
 from training.run import read_status
 from zoo.errors import DataError, RecipeError
@@ -105,6 +106,50 @@ def test_frame_labels_change_half_way_between_segments():
     labels = frame_labels(record, 100, 0.0, 50.0, ("en", "hi"))
     assert labels.tolist() == [1] * 55 + [0] * 45
     assert np.array_equal(frame_labels(record, 50, 1.0, 50.0, ("en", "hi")), [1] * 5 + [0] * 45)
+
+
+def test_frames_near_a_seam_are_those_around_half_way_between_segments():
+    """Seams at 1.1 s (another language) and 2.1 s (another speaker): 0.5 s on both sides at 10 frames a second."""
+    segments = (Segment(0.1, 1.0, "hi"), Segment(1.2, 2.0, "en"), Segment(2.2, 4.0, "en"))
+    record = Record("x", Path("x.wav"), "", "hi", segments=segments)
+    near = near_seam(record, 40, 0.0, 10.0, 0.5)
+    assert np.flatnonzero(near).tolist() == [6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25]
+    assert np.flatnonzero(near_seam(record, 10, 2.0, 10.0, 0.2)).tolist() == [0, 1, 2]
+    assert not near_seam(record, 40, 0.0, 10.0, 0.0).any()
+    assert not near_seam(Record("y", Path("y.wav"), "", "hi"), 40, 0.0, 10.0, 9.0).any()
+
+
+def test_the_loss_of_frames_counts_each_as_often_as_it_is_told():
+    """ln 2 for an undecided frame, ln(1 + e) for a wrong one by a nat: (1 ln 2 + 3 ln(1 + e)) / 4; padding counts nothing."""
+    import torch
+
+    logits = torch.tensor([[[0.0, 0.0], [0.0, 1.0], [5.0, 0.0]]])
+    labels, counts = torch.tensor([[0, 0, -1]]), torch.tensor([[1.0, 3.0, 9.0]])
+    expected = (math.log(2) + 3 * math.log(1 + math.e)) / 4
+    assert float(_frame_loss(logits, labels, counts)) == pytest.approx(expected)
+    assert float(_frame_loss(logits, torch.full((1, 3), -1), counts)) == 0.0
+
+
+def test_frames_near_seams_can_count_more(manifests, toy_folder, tmp_path):
+    """It is another head then; a recipe that makes no sense is refused."""
+    import torch
+    from safetensors.torch import load_file
+
+    halved = [
+        replace(r, segments=(Segment(0.0, r.duration / 2, r.lang), Segment(r.duration / 2, r.duration, r.lang)))
+        for r in read_manifest(manifests["mixed_train"])
+    ]
+    train = write_manifest(tmp_path / "halved.jsonl", halved)
+    options = ["head.heads=[linear]", "head.epochs=1", "head.seam_s=0.1", f"data.train=[{train}]"]
+    plain, more = (
+        train_classifier(recipe(manifests, toy_folder, tmp_path / str(seam), *options, f"head.seam={seam}"))
+        / "classifier"
+        for seam in (1.0, 4.0)
+    )
+    one, two = (load_file(folder / "classifier.safetensors") for folder in (plain, more))
+    assert not torch.equal(one["out.weight"], two["out.weight"])
+    with pytest.raises(RecipeError, match=r"head.seam/seam_s.*above 0"):
+        recipe(manifests, toy_folder, tmp_path, "head.seam=0")
 
 
 def test_a_copy_at_twice_the_speed_has_half_the_frames_and_its_labels(toy_folder):
