@@ -63,7 +63,8 @@ def fit(heard: Heard, twice: float) -> tuple[Rescoring, dict[str, Any]]:
     """The surest classifier that is still doubted is the one under which `twice` of the clips are heard again; the other
     parameters make the truth most probable in those, each class counting the same. Of weights that the set cannot tell
     apart (within one standard error of the paired difference) the largest: a validation set's speakers are mostly known to
-    the classifier, and it looks better on them than on others. Evidence is at most softened, never sharpened."""
+    the classifier, and it looks better on them than on others; but none with which fewer clips of the whole set are right,
+    each class counting the same, than without. Evidence is at most softened, never sharpened."""
     top = heard.probabilities.max(axis=1)
     sure = max((bound for bound in SURE if np.mean(top <= bound) <= twice), default=SURE[0])
     doubted = np.flatnonzero(top <= sure)
@@ -73,37 +74,47 @@ def fit(heard: Heard, twice: float) -> tuple[Rescoring, dict[str, Any]]:
     counts = torch.bincount(truth, minlength=len(heard.classes)).clamp(min=1)
     weight = (1.0 / counts.float())[truth]
     shares = weight / weight.sum()
-    tried: list[tuple[Rescoring, torch.Tensor]] = []
+    before = heard.probabilities.argmax(axis=1)
+    balanced_before = _balanced(before, heard.truth)
+    tried: list[tuple[Rescoring, torch.Tensor, bool]] = []
     for scale, unknown in product(WEIGHTS, UNKNOWNS if UNKNOWN in heard.classes else UNKNOWNS[:1]):
         options = Rescoring(scale, unknown, sure, max(2, len(heard.classes)))
         logits = _logits(heard, options)[torch.from_numpy(doubted)]
         divisor = max(1.0, temperature(logits, truth))
         losses = F.cross_entropy(logits / divisor, truth, reduction="none")
-        tried.append((replace(options, temperature=divisor), losses))
+        harmless = _balanced(_after(before, doubted, logits), heard.truth) >= balanced_before
+        tried.append((replace(options, temperature=divisor), losses, harmless))
     options = _largest(tried, shares)
-    before = heard.probabilities.argmax(axis=1)
-    after = before.copy()
-    after[doubted] = _logits(heard, options).argmax(1).numpy()[doubted]
+    after = _after(before, doubted, _logits(heard, options)[torch.from_numpy(doubted)])
     measured = {
         "clips": len(top),
         "heard_twice": len(doubted),
         "doubted_right_before": float(np.mean((before == heard.truth)[doubted])),
         "doubted_right_after": float(np.mean((after == heard.truth)[doubted])),
-        "balanced_before": _balanced(before, heard.truth),
+        "balanced_before": balanced_before,
         "balanced_after": _balanced(after, heard.truth),
     }
     return options, measured
 
 
-def _largest(tried: Sequence[tuple[Rescoring, torch.Tensor]], shares: torch.Tensor) -> Rescoring:
-    """The largest weight with which the loss is within one standard error of the least; of that weight the best.
+def _after(before: np.ndarray, doubted: np.ndarray, logits: torch.Tensor) -> np.ndarray:
+    """Classes `[n]` of all clips after a second hearing of the doubted ones, which gave `logits`."""
+    after = before.copy()
+    after[doubted] = logits.argmax(1).numpy()
+    return after
 
-    tried: (options, loss of each clip); shares: of each clip in the mean."""
-    losses = torch.stack([each for _, each in tried])
+
+def _largest(tried: Sequence[tuple[Rescoring, torch.Tensor, bool]], shares: torch.Tensor) -> Rescoring:
+    """The largest weight with which the loss is within one standard error of the least, among those that do no harm; of that
+    weight the best. Where all near the least do harm, weight 0, which does none.
+
+    tried: (options, loss of each clip, whether it does no harm); shares: of each clip in the mean."""
+    losses = torch.stack([each for _, each, _ in tried])
     means = losses @ shares
     worse = losses - losses[means.argmin()]
     errors = (shares * (worse - (worse @ shares)[:, None])).square().sum(1).sqrt()
-    near = [k for k in range(len(tried)) if float(worse[k] @ shares) <= float(errors[k])]
+    near = [k for k in range(len(tried)) if float(worse[k] @ shares) <= float(errors[k]) and tried[k][2]]
+    near = near or [k for k in range(len(tried)) if tried[k][0].weight == 0]
     return tried[max(near, key=lambda k: (tried[k][0].weight, -float(means[k])))][0]
 
 

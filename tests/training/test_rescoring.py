@@ -48,6 +48,15 @@ def test_surety_that_says_nothing_gets_little():
     assert fit(heard(False), 0.6)[0].weight <= 4.0, "by what a language writes it moves 0.4 nats, by the classifier 5"
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_fewer_are_never_right_than_without(seed):
+    """On few clips a large weight is within a standard error of the best and may still harm the set; then it is not taken."""
+    for n in (40, 80):
+        for informative in (False, True):
+            _, measured = fit(heard(informative, n, seed), 0.6)
+            assert measured["balanced_after"] >= measured["balanced_before"]
+
+
 def test_few_are_heard_twice_where_few_may():
     options, measured = fit(heard(True), 0.3)
     assert 0 < measured["heard_twice"] <= 0.3 * 240
