@@ -70,7 +70,8 @@ def draw(
 ) -> Path:
     """Write a picture (PNG, SVG or PDF by its ending).
 
-    audio: float32 `[n]` at 16 kHz; reference: what was spoken; decided: causal decisions, (seconds, language).
+    audio: float32 `[n]` at 16 kHz; reference: what was spoken; decided: causal decisions, (seconds, language), shown in a row
+    of their own, each up to the next: another head than the one whose frames are shown may have made them.
     Raises RoutingError where the recording is longer than 5 minutes or the picture cannot be written.
     """
     import matplotlib
@@ -83,10 +84,12 @@ def draw(
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     languages = [tag for p in transcript.posteriors for tag in p.languages]
     languages += [s.language for s in transcript.segments] + [s.language for s in reference]
+    languages += [language for _, language in decided]
     names = sorted({name for segment in transcript.segments for name in segment.weights})
     colour = colours([*languages, *map(_language, names)])
     rows = [("waveform", 1.0), ("posteriors", 1.4)]
     rows += [("spoken", 0.6)] if reference else []
+    rows += [("followed", 0.4)] if decided else []
     rows += [("found", 0.6), ("weights", 1.0)] if names else [("found", 0.6)]
     with matplotlib.rc_context({"font.family": fonts() or ["sans-serif"], "font.size": 9}):
         width = min(40.0, max(8.0, 14.0 * duration / SECONDS_A_ROW))
@@ -95,9 +98,13 @@ def draw(
         axes = figure.subplots(len(rows), sharex=True, height_ratios=[height for _, height in rows])
         by_name = dict(zip((name for name, _ in rows), np.atleast_1d(axes), strict=True))
         _waveform(by_name["waveform"], audio)
-        _posteriors(by_name["posteriors"], transcript, colour, decided)
+        _posteriors(by_name["posteriors"], transcript, colour)
         if reference:
             _boxes(by_name["spoken"], "spoken", reference, colour)
+        if decided:
+            ends = [second for second, _ in decided[1:]] + [duration]
+            heard = [Stretch(second, end, tag) for (second, tag), end in zip(decided, ends, strict=True)]
+            _boxes(by_name["followed"], "followed", heard, colour)
         found = [Stretch(s.start, s.end, s.language, s.text) for s in transcript.segments]
         _boxes(by_name["found"], "found", found, colour)
         if names:
@@ -140,9 +147,7 @@ def _waveform(axes: Any, audio: np.ndarray) -> None:
     axes.set_ylabel("sound")
 
 
-def _posteriors(
-    axes: Any, transcript: Transcript, colour: dict[str, str], decided: Sequence[tuple[float, str]]
-) -> None:
+def _posteriors(axes: Any, transcript: Transcript, colour: dict[str, str]) -> None:
     shown: set[str] = set()
     for part in transcript.posteriors:
         time = part.start + (np.arange(len(part.probabilities)) + 0.5) / part.frame_rate
@@ -150,10 +155,7 @@ def _posteriors(
             label = None if language in shown else language
             axes.plot(time, part.probabilities[:, k], color=colour[language], linewidth=1.1, label=label)
             shown.add(language)
-    for second, language in decided:
-        axes.axvline(second, color=colour.get(language, "black"), linestyle="--", linewidth=1.2)
-        axes.annotate(language, (second, 1.0), fontsize=7, ha="left", va="bottom")
-    axes.set_ylim(0, 1.12 if decided else 1.02)
+    axes.set_ylim(0, 1.02)
     axes.set_ylabel("probability")
     if shown:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)

@@ -81,7 +81,7 @@ def _share(axes, values, of: int, point) -> None:
 
 
 def time_line(path: Path, report: CodeSwitchReport, i: int, title: str = "") -> Path:
-    """One clip: sound, posteriors with the causal decisions, what was spoken, what was found, adapters."""
+    """One clip: sound, posteriors, what was spoken, what was decided causally, what was found, adapters."""
     from router import timeline
 
     decided = [(change.decided_s, change.language) for change in report.changes.get(i, ())]
