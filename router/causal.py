@@ -43,7 +43,7 @@ class Change:
 class ChangeTest(ABC):
     """When a change is declared: frames go in, in order; decisions come out.
 
-    languages: `L` tags; options: threshold, first, third and floor are read.
+    languages: `L` tags; options: threshold, first, first_fall, third and floor are read.
     """
 
     def __init__(self, languages: Sequence[str], options: Causal):
@@ -53,6 +53,8 @@ class ChangeTest(ABC):
         """All that were declared until now."""
         self.lead = np.zeros(len(self.languages))
         self.began = np.zeros(len(self.languages))
+        self.undeclared_s = 0.0
+        """Sound that was heard before the first decision."""
 
     @property
     def language(self) -> str:
@@ -66,13 +68,23 @@ class ChangeTest(ABC):
         first = self.present is None
         if not first:
             self.began[fresh] = start_s
-        best = self._declared(self.options.threshold if self.options.first is None or not first else self.options.first)
+        else:
+            self.undeclared_s += length_s
+        best = self._declared(self._needed)
         if best is None:
             return None
         self.present = best
         self.spoken.add(best)
         self.lead[:] = 0.0
         return best, 0.0 if first else float(self.began[best])
+
+    @property
+    def _needed(self) -> float:
+        """What a language must lead by to be declared now."""
+        options = self.options
+        if options.first is None or self.present is not None:
+            return options.threshold
+        return max(min(options.first, options.threshold), options.first - options.first_fall * self.undeclared_s)
 
     @abstractmethod
     def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:

@@ -33,6 +33,9 @@ class Causal:
     first: float | None = None
     """The same for the first language of a recording, where there is no present one: its lead over every other, or its odds.
     None: as `threshold`."""
+    first_fall: float = 0.0
+    """By how much `first` falls with each second of sound in which no language was declared, down to `threshold`: what was heard
+    long and alike need not be heard so clearly."""
     third: float = 0.0
     """A language that was not spoken before, where two were, must lead by so much more, or counts as so many nats less probable:
     who mixes languages mostly mixes two."""
@@ -47,8 +50,9 @@ class Causal:
                 raise ModelError(f"switching {name} is {getattr(self, name)}", valid="above 0")
         if self.first is not None and not self.first > 0:
             raise ModelError(f"switching first is {self.first}", valid="above 0, or null: as threshold")
-        if not self.third >= 0:
-            raise ModelError(f"switching third is {self.third}", valid="0 or more")
+        for name in ("third", "first_fall"):
+            if not getattr(self, name) >= 0:
+                raise ModelError(f"switching {name} is {getattr(self, name)}", valid="0 or more")
         if self.window_s < self.hop_s + self.look_ahead_s or self.look_ahead_s < 0:
             raise ModelError(
                 f"switching window_s is {self.window_s}, look_ahead_s {self.look_ahead_s}",

@@ -49,9 +49,10 @@ WINDOWS_S = (1.0, 2.0)
 LOOK_AHEAD_S = (0.1, 0.2, 0.35, 0.5)
 THRESHOLDS = (0.15, 0.3, 0.55, 0.75, 1.0, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 2.0, 2.4, 2.8, 4.0)
 # of a head that follows, in nats
-FOLLOWED_THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 4.0, 6.0)
-FOLLOWED_FIRSTS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
-FOLLOWED_THIRDS = (0.0, 1.0, 1.5, 2.0, 3.0)
+FOLLOWED_THRESHOLDS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0)
+FOLLOWED_FIRSTS = (2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
+FOLLOWED_FALLS = (0.0, 0.25, 0.5, 1.0)
+FOLLOWED_THIRDS = (1.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -229,8 +230,10 @@ def _causal(
     if getattr(router.classifier, "following", None) is not None:
         followed = Followed(router, clips)
         found = [
-            tried(followed, replace(router.causal, threshold=threshold, first=first, third=third))
-            for threshold, first, third in product(FOLLOWED_THRESHOLDS, FOLLOWED_FIRSTS, FOLLOWED_THIRDS)
+            tried(followed, replace(router.causal, threshold=threshold, first=first, first_fall=fall, third=third))
+            for threshold, first, fall, third in product(
+                FOLLOWED_THRESHOLDS, FOLLOWED_FIRSTS, FOLLOWED_FALLS, FOLLOWED_THIRDS
+            )
         ]
     else:
         for window_s in WINDOWS_S:

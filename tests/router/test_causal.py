@@ -1,9 +1,11 @@
 """The causal decision: Page's test by hand, and that nothing after t is heard before t."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from router.causal import Causal, Follower, Page
+from router.causal import Causal, Follower, Odds, Page
 from tests.toy_router import LANGUAGES, make, switched
 from zoo.errors import ModelError, RoutingError
 
@@ -45,6 +47,31 @@ def test_a_third_language_must_lead_by_more():
     assert [(t, tag) for t, tag, _ in decisions(page, letters)] == [(2, "a"), (5, "b"), (10, "c"), (13, "a"), (16, "c")]
     plain = decisions(Page(("a", "b", "c"), Causal(threshold=0.5)), letters)
     assert [(t, tag) for t, tag, _ in plain][:3] == [(2, "a"), (5, "b"), (8, "c")]
+
+
+def test_the_first_language_needs_less_the_longer_it_is_heard():
+    """Odds of e^2.05 at every frame of 0.1 s: 3 nats that fall by one a second come down to that with the tenth frame; what falls
+    to no less than the threshold of 2.1 never does. Behind the first decision nothing falls."""
+
+    def frame(odds: float) -> np.ndarray:
+        share = np.exp(odds) / (1 + np.exp(odds))
+        return np.log([share, (1 - share) / 2, (1 - share) / 2])
+
+    def declared(options: Causal, frames: list[np.ndarray]) -> list[tuple[int, int]]:
+        test = Odds(("a", "b", "c"), options)
+        found = [(t, test.add(one, t * 0.1, 0.1)) for t, one in enumerate(frames)]
+        return [(t, change[0]) for t, change in found if change is not None]
+
+    falling = Causal(threshold=1.0, first=3.0, first_fall=1.0, floor=-20.0)
+    assert declared(falling, [frame(2.05)] * 30) == [(9, 0)]
+    assert declared(replace(falling, first_fall=0.0), [frame(2.05)] * 30) == []
+    assert declared(replace(falling, threshold=2.1), [frame(2.05)] * 60) == []
+    assert declared(replace(falling, threshold=2.1), [frame(2.05)] * 9 + [frame(3.0), np.roll(frame(2.09), 1)]) == [
+        (9, 0)
+    ]
+    assert declared(replace(falling, threshold=4.0), [frame(3.5)]) == [(0, 0)], "first may be below the threshold"
+    with pytest.raises(ModelError, match=r"first_fall.*0 or more"):
+        Causal(first_fall=-0.1)
 
 
 def test_doubt_that_does_not_add_up_is_no_change():

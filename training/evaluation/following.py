@@ -47,7 +47,7 @@ class Followed:
     def changes(self, i: int, causal: Causal) -> list[Change]:
         """What is decided in clip `i`."""
         # what is read does not depend on when a change is declared
-        reading = i, replace(causal, threshold=1.0, first=None, third=0.0, floor=-1.0)
+        reading = i, replace(causal, threshold=1.0, first=None, first_fall=0.0, third=0.0, floor=-1.0)
         if reading not in self._read:
             self._read[reading] = self._heard(i, causal)
         test, frames, length_s = self._read[reading]
