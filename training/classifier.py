@@ -24,6 +24,7 @@ from training.clips import Clips, describe_skipped, load_clips
 from training.data.buckets import BatchOptions, LengthBuckets
 from training.data.manifest import require_languages, set_name
 from training.data.sampling import balanced
+from training.frame_loss import frame_loss
 from training.job import carry_out
 from training.manifests import load_manifests
 from training.own_detection import choose_pooling, judge_served
@@ -171,7 +172,9 @@ class _Job:
                 if options.noise:
                     states = states + options.noise * deviation * torch.randn_like(states)
                 frames, utterance = head(states, lengths)
-                of_frames = _frame_loss(frames, labels, torch.where(near, options.seam, 1.0))
+                real = labels >= 0
+                counts = torch.where(near[real], options.seam_weight, 1.0)
+                of_frames = frame_loss(frames[real], labels[real], counts)
                 loss = F.cross_entropy(utterance, shares) + options.frame_weight * of_frames
                 optimizer.zero_grad()
                 loss.backward()
@@ -279,13 +282,6 @@ class _Job:
         self.run.logger.info(
             "%s: %s, accuracy %.1f %%, balanced %.1f %%", test, head, 100 * judged.accuracy, 100 * judged.balanced
         )
-
-
-def _frame_loss(logits: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of frames: logits `[B, T, L]`, labels `[B, T]` (-1: none); counts `[B, T]`: how much each counts."""
-    real = labels >= 0
-    each = F.cross_entropy(logits[real], labels[real], reduction="none")
-    return (each * counts[real]).sum() / counts[real].sum().clamp(min=1e-6)
 
 
 @torch.no_grad()

@@ -67,10 +67,10 @@ class HeadOptions:
     the channel: people it was not taught by are heard far better (docs/log.md)."""
     frame_weight: float = 0.5
     """Weight of the loss over frames beside that over utterances."""
-    seam: float = 1.0
+    seam_weight: float = 1.0
     seam_s: float = 0.5
     """Frames less than `seam_s` before or behind a seam (where another segment begins, in another language or not) count
-    `seam` times in that loss: they are few, and it is they that say where the language changes."""
+    `seam_weight` times in that loss: they are few, and it is they that say where the language changes."""
 
     def __post_init__(self):
         check(bool(self.heads) and set(self.heads) <= set(HEADS), "head.heads", self.heads, ", ".join(HEADS))
@@ -95,7 +95,12 @@ class HeadOptions:
         check(0 <= self.dropout < 1, "head.dropout", self.dropout, "0 to below 1")
         check(self.noise >= 0, "head.noise", self.noise, "0 or more")
         check(0 <= self.recorded_share < 1, "head.recorded_share", self.recorded_share, "0 to below 1")
-        check(self.seam > 0 and self.seam_s >= 0, "head.seam/seam_s", (self.seam, self.seam_s), "above 0; 0 or more")
+        check(
+            self.seam_weight > 0 and self.seam_s >= 0,
+            "head.seam_weight/seam_s",
+            (self.seam_weight, self.seam_s),
+            "above 0; 0 or more",
+        )
         check(not self.recorded_share or bool(self.synthetic_corpora), "head.synthetic_corpora", self.synthetic_corpora,
               "the corpora that are synthesised, beside head.recorded_share")  # fmt: skip
         check(0 <= self.corpus_alpha <= 1, "head.corpus_alpha", self.corpus_alpha, "0 to 1")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from router.classifier import TapClassifier
 from router.following import Following, FollowingConfig
@@ -27,6 +26,7 @@ from training.data.manifest import require_languages, set_name
 from training.following_data import Streams, soon_after, streams_of
 from training.following_joins import joined, switched
 from training.following_recipe import FollowingRecipe
+from training.frame_loss import frame_loss
 from training.job import carry_out
 from training.manifests import load_manifests
 from training.recipe import dump
@@ -37,6 +37,7 @@ from training.validation import spread
 from zoo.errors import DataError
 
 THRESHOLD, FLOOR = 1.5, -20.0  # of the odds, until `boli train switching` chooses
+SMOOTHED = 0.02  # of each label, shared out over all classes
 GRID_S = 2.0  # clips that differ by less go through the head together
 
 
@@ -149,7 +150,7 @@ class _Job:
                 states = self.data.batch(members, self.data.states).float()
                 logits, _ = head(states + noise * torch.randn_like(states))
                 labels, share = (self.data.batch(members, of, -1) for of in (self.data.labels, self.shares))
-                loss = _loss(logits[labels >= 0], labels[labels >= 0], weights, share[labels >= 0])
+                loss = frame_loss(logits[labels >= 0], labels[labels >= 0], share[labels >= 0], weights, SMOOTHED)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -213,9 +214,3 @@ class _Job:
             recipe.follow.width, asdict(self.causal), base_sha256=getattr(self.base, "weights_sha256", ""),
             provenance=provenance,
         )  # fmt: skip
-
-
-def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of frames: logits `[n, L]`, labels `[n]`; weights `[L]` of the classes, shares `[n]` of the frames."""
-    each = F.cross_entropy(logits, labels, weights, label_smoothing=0.02, reduction="none")
-    return (each * shares).sum() / (weights[labels] * shares).sum().clamp(min=1e-6)

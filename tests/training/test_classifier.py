@@ -1,7 +1,6 @@
 """`boli train classifier` on the trained toy base, whose languages hum differently."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from router.classifier import TapClassifier
 from training.augment import AugmentOptions
-from training.classifier import _frame_loss, train_classifier
+from training.classifier import train_classifier
 from training.classifier_data import copies_of, encode_copies, frame_labels, near_seam
 from training.classifier_recipe import ClassifierRecipe, HeadOptions
 from training.clips import Clips
@@ -119,17 +118,6 @@ def test_frames_near_a_seam_are_those_around_half_way_between_segments():
     assert not near_seam(Record("y", Path("y.wav"), "", "hi"), 40, 0.0, 10.0, 9.0).any()
 
 
-def test_the_loss_of_frames_counts_each_as_often_as_it_is_told():
-    """ln 2 for an undecided frame, ln(1 + e) for a wrong one by a nat: (1 ln 2 + 3 ln(1 + e)) / 4; padding counts nothing."""
-    import torch
-
-    logits = torch.tensor([[[0.0, 0.0], [0.0, 1.0], [5.0, 0.0]]])
-    labels, counts = torch.tensor([[0, 0, -1]]), torch.tensor([[1.0, 3.0, 9.0]])
-    expected = (math.log(2) + 3 * math.log(1 + math.e)) / 4
-    assert float(_frame_loss(logits, labels, counts)) == pytest.approx(expected)
-    assert float(_frame_loss(logits, torch.full((1, 3), -1), counts)) == 0.0
-
-
 def test_frames_near_seams_can_count_more(manifests, toy_folder, tmp_path):
     """It is another head then; a recipe that makes no sense is refused."""
     import torch
@@ -142,14 +130,14 @@ def test_frames_near_seams_can_count_more(manifests, toy_folder, tmp_path):
     train = write_manifest(tmp_path / "halved.jsonl", halved)
     options = ["head.heads=[linear]", "head.epochs=1", "head.seam_s=0.1", f"data.train=[{train}]"]
     plain, more = (
-        train_classifier(recipe(manifests, toy_folder, tmp_path / str(seam), *options, f"head.seam={seam}"))
+        train_classifier(recipe(manifests, toy_folder, tmp_path / str(seam), *options, f"head.seam_weight={seam}"))
         / "classifier"
         for seam in (1.0, 4.0)
     )
     one, two = (load_file(folder / "classifier.safetensors") for folder in (plain, more))
     assert not torch.equal(one["out.weight"], two["out.weight"])
-    with pytest.raises(RecipeError, match=r"head.seam/seam_s.*above 0"):
-        recipe(manifests, toy_folder, tmp_path, "head.seam=0")
+    with pytest.raises(RecipeError, match=r"head.seam_weight/seam_s.*above 0"):
+        recipe(manifests, toy_folder, tmp_path, "head.seam_weight=0")
 
 
 def test_a_copy_at_twice_the_speed_has_half_the_frames_and_its_labels(toy_folder):

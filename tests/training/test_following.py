@@ -14,10 +14,11 @@ from router.windows import Quiet
 from tests.toy_router import LANGUAGES, make, name_toy
 from training.clips import Clips, load_clips
 from training.data.manifest import Record, Segment, read_manifest
-from training.following import _loss, train_following
+from training.following import SMOOTHED, train_following
 from training.following_data import soon_after
 from training.following_joins import CLIP_S, PIECE_S, joined
 from training.following_recipe import FollowingRecipe
+from training.frame_loss import frame_loss
 from training.recipe import DataOptions, load
 from training.run import read_status
 from training.signals import Preempted
@@ -131,7 +132,7 @@ def test_shares_are_as_frames_that_come_more_often():
     often = torch.tensor([0, 1, 1, 2, 3, 3, 3])
     shares = torch.tensor([1.0, 2.0, 1.0, 3.0])
     wanted = torch.nn.functional.cross_entropy(logits[often], labels[often], weights, label_smoothing=0.02)
-    torch.testing.assert_close(_loss(logits, labels, weights, shares), wanted)
+    torch.testing.assert_close(frame_loss(logits, labels, shares, weights, SMOOTHED), wanted)
 
 
 def test_quiet_frames():

@@ -31,7 +31,7 @@ as controls (another speaker, or one voice spliced). Model `{model}`, classifier
   delay runs from the new language's start to the decision, so look-ahead ({look:g} s) and hop are in it.
 - *Told where the language changes*: nothing but the sound from the switch on, cut off after so many seconds, goes through
   the classifier, and through the head that follows. It need not notice a change and can give no false alarm, so a causal
-  decision that is as quick can hardly find more: where its share is below an aim, no decision on this base reaches it.
+  decision that is as quick can hardly find more: where its share is below an aim, these heads do not reach it.
 - *One by one*: the same clips cut at the reference's switches, each piece alone, routed; *told*: each in its language.
   *by-itself*: switching where the router finds it worth while, as it is when nobody says anything.
   *unswitched*: the whole clip in the one language that is heard in it as a whole.
