@@ -62,3 +62,14 @@ def compare(request: Request, card: Card, pin: lock.Pin | None, fetched: Fetched
                     valid=f"{card.files[name]}, as the card of {card.name} says",
                     remedy=f"unset HF_ENDPOINT; boli zoo pull {request.name}  (the hub it came from gives other files)",
                 )
+
+
+def said_of_copy(request: Request, card: Card, fetched: Fetched, sums: dict[str, str]) -> str:
+    """Whether a copy that lay on this machine has the weights that its card names; empty where nothing can be said."""
+    weights = sorted(name for name in set(card.files) & set(sums) if name.endswith(".safetensors"))
+    if request.scheme != "folder" or not weights or card.revision == fetched.revision:
+        return ""
+    other = [name for name in weights if card.files[name] != sums[name]]
+    if other:
+        return f"{', '.join(other)} is not what {card.name} has at revision {card.revision[:12]}"
+    return f"{', '.join(weights)} has the sha256 of {card.name} at revision {card.revision[:12]}"

@@ -330,6 +330,8 @@ def _pull(request: Request, card: Card | None, pin: lock.Pin | None, options: Op
                 pickles.check_safetensors(path, request.name)
             sums[name] = fetched.sha256.get(name) or checksum.sha256(path)
     arrivals.compare(request, card, pin, fetched, sums)
+    if said := arrivals.said_of_copy(request, card, fetched, sums):
+        request.progress.say(said)
     size = sum((fetched.folder / name).stat().st_size for name in sums)
     card = replace(card, source=request.source, revision=fetched.revision, files=sums, size_bytes=size)
     version = fetched.revision if request.scheme == "hub" else f"sha256-{checksum.tree_digest(sums)[:16]}"

@@ -1,4 +1,4 @@
-"""A folder on this machine, copied into the cache.
+"""A folder on this machine, copied into the cache; one that faster-whisper reads is converted.
 
 `zoo.load` also takes a folder as it is, without a copy and without a record of its checksums.
 """
@@ -6,7 +6,7 @@
 import shutil
 from pathlib import Path
 
-from zoo import cache
+from zoo import cache, faster_whisper
 from zoo.errors import ModelError
 from zoo.sources import Fetched, Request
 
@@ -22,6 +22,13 @@ def fetch(request: Request, staging: Path) -> Fetched:
     copied = staging / "copied"
     shutil.rmtree(copied, ignore_errors=True)
     copied.mkdir()
+    if faster_whisper.matches(origin):
+        size = (origin / faster_whisper.WEIGHTS).stat().st_size
+        cache.require_space(2 * size, staging, request.name)  # fp32 of fp16
+        request.progress.start(faster_whisper.WEIGHTS, size)
+        faster_whisper.convert(origin, copied)
+        request.progress.advance(size)
+        return Fetched(copied)
     files = [path for path in sorted(origin.rglob("*")) if path.is_file() and path.name != cache.MANIFEST]
     files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(origin).parts)]
     cache.require_space(sum(path.stat().st_size for path in files), staging, request.name)
