@@ -170,7 +170,8 @@ def _encode(
     centred: bool,
     seam_s: float = 0.0,
 ) -> TapFeatures:
-    """offsets_s, speed `[n]`: what was cut off in front of each clip, and how fast it is played; seam_s: as `near_seam`."""
+    """offsets_s, speed `[n]`: what was cut off in front of each clip, and how fast it is played; seam_s: on both
+    sides, as `near_seam`."""
     shape = BatchOptions(batch_size=256, max_batch_s=BATCH_S, grid_s=feeder.grid_s, shuffle=False)
     durations = clips.lengths / speed / SAMPLE_RATE
     device = next(base.module.parameters()).device
@@ -195,7 +196,7 @@ def _encode(
             rate = base.frame_rate / float(speed[i])
             record, offset_s = clips.records[i], float(offsets_s[i])
             labels[filled:end] = frame_labels(record, frames, offset_s, rate, classes)
-            near[filled:end] = near_seam(record, frames, offset_s, rate, seam_s)
+            near[filled:end] = near_seam(record, frames, offset_s, rate, seam_s, seam_s)
             shares[i] = np.bincount(labels[filled:end], minlength=len(classes)) / frames
             filled = end
     return TapFeatures(
@@ -219,11 +220,13 @@ def frame_labels(record: Record, frames: int, offset_s: float, frame_rate: float
     return np.array([class_of(segment.lang, classes) for segment in segments], dtype=np.int64)[which]
 
 
-def near_seam(record: Record, frames: int, offset_s: float, frame_rate: float, seconds: float) -> np.ndarray:
-    """bool `[frames]`: which lie less than `seconds` before or behind the place where another segment begins, in another
-    language or not."""
-    away = np.abs(_times(frames, offset_s, frame_rate)[:, None] - _seams(record)[None])
-    return (away < seconds).any(axis=1)
+def near_seam(
+    record: Record, frames: int, offset_s: float, frame_rate: float, before_s: float, behind_s: float
+) -> np.ndarray:
+    """bool `[frames]`: which lie less than `before_s` before or `behind_s` behind the place where another segment begins,
+    half-way through the pause, in another language or not."""
+    away = _times(frames, offset_s, frame_rate)[:, None] - _seams(record)[None]
+    return ((away > -before_s) & (away < behind_s)).any(axis=1)
 
 
 def _seams(record: Record) -> np.ndarray:

@@ -18,12 +18,12 @@ from router.following import Following, FollowingConfig
 from router.windows import Causal
 from training.adapter import load_base
 from training.augment import Augmenter
-from training.classifier_data import usable
+from training.classifier_data import near_seam, usable
 from training.classifier_scores import drawn_as, temperature
 from training.clips import Clips, describe_skipped, load_clips
 from training.data.buckets import BatchOptions, LengthBuckets
 from training.data.manifest import require_languages, set_name
-from training.following_data import Streams, soon_after, streams_of
+from training.following_data import Streams, streams_of
 from training.following_joins import joined, switched
 from training.following_recipe import FollowingRecipe
 from training.frame_loss import frame_loss
@@ -198,7 +198,11 @@ class _Job:
         """How much each frame counts, in the loss and in the choice of an epoch: more soon after a seam, in another language or
         not. Were it changes of language alone, a head would learn that every change of speaker is one."""
         options, rate = self.recipe.follow, self.base.frame_rate
-        soon = [soon_after(own, part.lengths, rate, options.soon_s) for own, part in zip(clips, streams, strict=True)]
+        soon = [
+            near_seam(record, frames, 0.0, rate, 0.0, options.soon_s)
+            for own, part in zip(clips, streams, strict=True)
+            for record, frames in zip(own.records, part.lengths.tolist(), strict=True)
+        ]
         return torch.where(torch.from_numpy(np.concatenate(soon)).to(self.base.device), options.soon, 1.0)
 
     def _config(self) -> FollowingConfig:

@@ -53,19 +53,6 @@ class Streams:
         return found
 
 
-def soon_after(clips: Clips, lengths: np.ndarray, frame_rate: float, seconds: float) -> np.ndarray:
-    """Which frames come less than `seconds` after another segment began, in another language or not: bool `[all frames]` of
-    clips of `lengths` frames `[n]`, end to end."""
-    found = []
-    for record, length in zip(clips.records, lengths, strict=True):
-        own = np.zeros(length, bool)
-        for segment in sorted(record.segments, key=lambda segment: segment.start)[1:]:
-            first = round(segment.start * frame_rate)
-            own[first : first + round(seconds * frame_rate)] = True
-        found.append(own)
-    return np.concatenate(found) if found else np.zeros(0, bool)
-
-
 def streams_of(
     base: BaseModel,
     clips: Clips,

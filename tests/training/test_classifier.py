@@ -111,11 +111,15 @@ def test_frames_near_a_seam_are_those_around_half_way_between_segments():
     """Seams at 1.1 s (another language) and 2.1 s (another speaker): 0.5 s on both sides at 10 frames a second."""
     segments = (Segment(0.1, 1.0, "hi"), Segment(1.2, 2.0, "en"), Segment(2.2, 4.0, "en"))
     record = Record("x", Path("x.wav"), "", "hi", segments=segments)
-    near = near_seam(record, 40, 0.0, 10.0, 0.5)
+    near = near_seam(record, 40, 0.0, 10.0, 0.5, 0.5)
     assert np.flatnonzero(near).tolist() == [6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25]
-    assert np.flatnonzero(near_seam(record, 10, 2.0, 10.0, 0.2)).tolist() == [0, 1, 2]
-    assert not near_seam(record, 40, 0.0, 10.0, 0.0).any()
-    assert not near_seam(Record("y", Path("y.wav"), "", "hi"), 40, 0.0, 10.0, 9.0).any()
+    assert np.flatnonzero(near_seam(record, 10, 2.0, 10.0, 0.2, 0.2)).tolist() == [0, 1, 2]
+    assert not near_seam(record, 40, 0.0, 10.0, 0.0, 0.0).any()
+    behind = near_seam(record, 40, 0.0, 10.0, 0.0, 0.5)
+    assert np.flatnonzero(behind).tolist() == [11, 12, 13, 14, 15, 21, 22, 23, 24, 25], (
+        "as the head that follows counts them"
+    )
+    assert not near_seam(Record("y", Path("y.wav"), "", "hi"), 40, 0.0, 10.0, 9.0, 9.0).any()
 
 
 def test_frames_near_seams_can_count_more(manifests, toy_folder, tmp_path):

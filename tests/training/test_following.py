@@ -12,10 +12,9 @@ import boli
 from router.following import Following
 from router.windows import Quiet
 from tests.toy_router import LANGUAGES, make, name_toy
-from training.clips import Clips, load_clips
-from training.data.manifest import Record, Segment, read_manifest
+from training.clips import load_clips
+from training.data.manifest import read_manifest
 from training.following import SMOOTHED, train_following
-from training.following_data import soon_after
 from training.following_joins import CLIP_S, PIECE_S, joined
 from training.following_recipe import FollowingRecipe
 from training.frame_loss import frame_loss
@@ -111,18 +110,6 @@ def test_clips_are_joined_at_random(manifests):
     assert min(seams.values()) > 0.2 * sum(seams.values()), "some seams change the language, some only the clip"
     again = joined(clips, ("en", "hi", "it", "unknown"), 5, 3)
     np.testing.assert_array_equal(again.audio(4), made.audio(4))
-
-
-def test_which_frames_come_soon_after_a_seam():
-    def record(*segments: Segment) -> Record:
-        return Record("a", Path("a.wav"), "", "hi", segments=segments)
-
-    three = record(Segment(0.0, 1.0, "hi"), Segment(2.5, 3.0, "hi"), Segment(1.2, 2.4, "te"))
-    clips = Clips([three, record()], np.zeros(0, np.int16), np.zeros(2, int), np.zeros(2, int), [])
-    found = soon_after(clips, np.array([28, 5]), 10.0, 0.5)
-    assert np.flatnonzero(found).tolist() == [12, 13, 14, 15, 16, 25, 26, 27], "also where the speaker alone changes"
-    assert len(found) == 33
-    assert not soon_after(clips, np.array([28, 5]), 10.0, 0.0).any()
 
 
 def test_shares_are_as_frames_that_come_more_often():
