@@ -16,6 +16,7 @@ from adapters.record import Record
 from adapters.store import Store, StoredAdapter
 from zoo.checksum import sha256
 from zoo.errors import AdapterError
+from zoo.fingerprint import is_tokenizer
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -136,7 +137,7 @@ def _provenance(
     doubts = [
         (f"its {what} {found}, its record says {said}", how)
         for what, found, said, how in facts
-        if said and said != found
+        if said and said != found and not (what == "tokenizer is" and is_tokenizer(base, record.tokenizer_sha256))
     ]
     if record.base_quantization != options.quantize:
         said = record.base_quantization

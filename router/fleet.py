@@ -2,6 +2,7 @@
 
 from adapters.store import Store, StoredAdapter
 from zoo.errors import AdapterError
+from zoo.fingerprint import is_tokenizer
 
 
 def choose(store: Store, base, *, variant: str | None = None, rank: int | None = None) -> dict[str, StoredAdapter]:
@@ -40,7 +41,7 @@ def check_base(stored: StoredAdapter, base) -> None:
         ("tokenizer", record.tokenizer_sha256, base.tokenizer_sha256),
     )
     for what, wanted, found in facts:
-        if wanted and wanted != found:
+        if wanted and wanted != found and not (what == "tokenizer" and is_tokenizer(base, wanted)):
             raise AdapterError(
                 f"Adapter {stored.name} was trained on other {what} of {record.base} ({wanted[:12]}, loaded is {found[:12]})",
                 valid="the base model it was trained on",

@@ -39,6 +39,7 @@ def load(
     model: a card, a folder or a hub id (`boli zoo list`). store: a folder of adapters; None: the embedded one for the
     embedded model, none for others. classifier: a folder, `whisper` for the model's own language detection, or None:
     the store's (`STORE/classifier`), the embedded one, else the model's own.
+    context: None: the one that all the store's adapters for this model were trained in, else the card's.
     variant, rank: only such adapters. beam_size, ctc_weight: None: what the model's card says. max_bytes,
     max_adapters: how much the bank may hold. options: fields of `TranscribeOptions`, defaults of every call.
     Raises BoliError subclasses that say what is missing and how to get it.
@@ -63,6 +64,9 @@ def load(
                 folder = candidate
                 break
     tap = TapClassifier.load(folder).config.tap if folder is not None else None
+    if context is None and opened is not None:
+        trained_in = {stored.record.context for stored in opened.find(base=model, variant=variant, rank=rank)}
+        context = trained_in.pop() if len(trained_in) == 1 else None
     base = zoo.load(model, device=device, dtype=dtype, context=context, tap=tap, quantize=quantize)
     of_card = TranscribeOptions(beam_size=base.card.beam_size, ctc_weight=base.card.ctc_weight)
     defaults = transcribe_options(options, of_card)

@@ -1,6 +1,7 @@
 """Which weights and which tokenizer a folder holds, as checksums that adapters' records can name."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -30,8 +31,29 @@ def weights_sha256(folder: Path, known: Mapping[str, str] = MappingProxyType({})
 
 
 def tokenizer_sha256(folder: Path) -> str:
+    """Sha256 of what turns text into ids and back: vocabulary, merges and added tokens, however a tokenizer.json writes them
+    down (each release of its library writes the same tokenizer in other bytes). Of the first tokenizer file where there is no
+    tokenizer.json; empty where there is none."""
+    if not (folder / TOKENIZER_FILES[0]).is_file():
+        return tokenizer_file_sha256(folder)
+    content = json.loads((folder / TOKENIZER_FILES[0]).read_text(encoding="utf-8"))
+    model = content["model"]
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model.get("merges", [])]
+    added = [[token["id"], token["content"]] for token in content.get("added_tokens", [])]
+    vocabulary = model["vocab"]
+    said = [sorted(vocabulary.items()) if isinstance(vocabulary, dict) else vocabulary, merges, sorted(added)]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def tokenizer_file_sha256(folder: Path) -> str:
     """Sha256 of the first tokenizer file there is; empty where there is none."""
     for name in TOKENIZER_FILES:
         if (folder / name).is_file():
             return sha256(folder / name)
     return ""
+
+
+def is_tokenizer(base, named: str) -> bool:
+    """The base's tokenizer is the one that a record names. Records written before 2026-12 name its file."""
+    folder = getattr(base, "folder", None)
+    return named == base.tokenizer_sha256 or (folder is not None and named == tokenizer_file_sha256(folder))

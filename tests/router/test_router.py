@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import router
+from adapters.store import Store
 from tests import toy
 from tests.toy_router import TAP, make
 from zoo.errors import AudioError, RoutingError
@@ -381,3 +382,19 @@ def test_the_card_says_how_many_beams_a_search_has(toy_folder, toy_store, monkey
 
 def test_the_embedded_model_is_searched_with_beams():
     assert router.load().options.beam_size == cards()["boli-embedded"].beam_size > 1
+
+
+def test_the_context_is_the_one_the_adapters_were_trained_in(toy_folder, toy_store, tmp_path, monkeypatch):
+    """The card's is 30 s; all adapters of the store were trained on clips as long as they are."""
+    from zoo.errors import AdapterError
+    from zoo.whisper_family import family
+
+    card = family.card(toy_folder, "toy")
+    monkeypatch.setattr(
+        "zoo.load", lambda name, **settings: family.load(toy_folder, card, **{"device": "cpu", **settings})
+    )
+    assert card.context == "30s"
+    assert router.load("toy", toy_store).base.context == "dynamic"
+    with pytest.raises(AdapterError, match=r"trained in context dynamic.*context='dynamic'"):
+        router.load("toy", toy_store, context="30s")
+    assert router.load("toy", Store(tmp_path / "empty", create=True).folder, classifier="whisper").base.context == "30s"
