@@ -185,6 +185,12 @@ def test_parameters_are_chosen_and_kept_with_the_classifier(toy_folder, toy_stor
     assert loaded.causal == Causal(**chosen["causal"])
     capsys.readouterr()
 
+    asked = ["train", "switching", "-m", str(manifest), "--classifier", str(folder), "--model", "toy"]
+    assert boli.main([*asked, "--store", str(toy_store)]) == 0
+    with_adapters = TapClassifier.load(folder).config.switching["chosen_on"]["measured"]["versions"]
+    assert with_adapters["words_wrong"] < alone["words_wrong"] - 0.1, "the base alone cannot write Hindi and Telugu"
+    capsys.readouterr()
+
     test = write_manifest(tmp_path, "other", "test", 42)
     assert boli.main(["train", "switching", "-m", str(test), "--classifier", str(folder), "--model", "toy"]) == 1
     assert "belong to a test set" in capsys.readouterr().err

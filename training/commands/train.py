@@ -74,6 +74,7 @@ def switching(
     corpus: Corpus = None,
     clips_a_kind: ClipsAKind = 30,
     model: Model = "boli-embedded",
+    store: StoreFolder = None,
     alarms: Annotated[float, typer.Option(help="False alarms a minute that the causal decision may give.")] = 2.0,
     limit: Annotated[int, typer.Option(help="At most so many clips of each kind; 0: all.")] = 0,
     only_causal: Annotated[
@@ -81,6 +82,8 @@ def switching(
     ] = False,
     device: Device = "cpu",
     context: Context = None,
+    variant: Variant = None,
+    rank: Rank = None,
     batch_size: Batch = 16,
 ) -> None:
     """How readily a change of language is believed, offline and causally, chosen on validation clips that change
@@ -89,7 +92,9 @@ def switching(
     from training.switching import choose, keep
 
     manifests, clips = switched_clips(manifest, corpus, "dev", clips_a_kind, limit=limit)
-    loaded = router.load(model, None, classifier, device=device, context=context, batch_size=batch_size)
+    loaded = router.load(
+        model, store, classifier, device=device, context=context, variant=variant, rank=rank, batch_size=batch_size
+    )
     chosen = choose(loaded, clips, alarms, lambda line: typer.echo(line, err=True), only_causal)
     keep(classifier, chosen, manifests, clips)
     typer.echo(f"offline {chosen.offline or 'as it was'}")
