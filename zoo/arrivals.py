@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from zoo import cache, lock, pickles, registry
+from zoo import cache, faster_whisper, lock, pickles, registry
 from zoo.card import Card
 from zoo.errors import ModelError
 from zoo.sources import Fetched, Request
@@ -36,6 +36,12 @@ def described(request: Request, card: Card | None, wanted: str, fetched: Fetched
 
 
 def no_family(what: str, folder: Path) -> ModelError:
+    if faster_whisper.matches(folder):
+        return ModelError(
+            f"{what} is a copy for faster-whisper",
+            valid="one that was pulled, which converts it",
+            remedy=f"boli zoo pull NAME --from {folder}",
+        )
     names = sorted(path.name for path in folder.iterdir())
     inside = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
     return ModelError(

@@ -120,6 +120,12 @@ def test_a_damaged_file_is_refused_and_nothing_is_kept(keep, converted, home, tm
         zoo.load("mine")
 
 
+def test_loading_it_where_it_lies_says_that_it_must_be_pulled(converted):
+    folder = converted["float32"]
+    with pytest.raises(ModelError, match=rf"for faster-whisper.*boli zoo pull NAME --from {folder}"):
+        zoo.load(str(folder))
+
+
 def test_a_folder_without_its_tokenizer_says_what_is_missing(converted, tmp_path):
     folder = tmp_path / "bare"
     shutil.copytree(converted["float32"], folder)
