@@ -108,6 +108,8 @@ def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_
 
     text = page.read_text(encoding="utf-8")
     assert "![How late switches are noticed](page/delays.png)" in text
+    assert text.startswith("# Code-switching with toy\n")
+    assert "boli evaluate codeswitch --model toy --store STORE --manifest clips.jsonl" in text, "no path of this machine"
     assert (page.parent / "page" / "delays.png").stat().st_size > 5000
     assert len(list((page.parent / "page").glob("worst_*.png"))) == len(content["worst"]) <= 2
     assert "/tmp" not in text

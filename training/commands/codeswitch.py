@@ -74,6 +74,7 @@ def codeswitch(
     """Clips that change language: switches found (offline, and causally with their delay), error rates against the same
     clips one by one, errors at the switched words, words dropped and doubled; clips in one language are controls."""
     import router as routers
+    from router.loading import EMBEDDED_MODEL
     from router.policies import POLICIES
     from training.evaluation import codeswitching_report as report
     from training.evaluation.codeswitching import evaluate_codeswitch
@@ -103,7 +104,9 @@ def codeswitch(
         typer.echo(f"written: {len(drawn)} pictures in {folder}")
         if page is not None:
             made_of = f"--corpus CORPUS --clips-a-kind {clips_a_kind} --limit {limit}" if corpus is not None else ""
-            typer.echo(f"written: {write_page(page, found, loaded, manifests, drawn, made_of)}")
+            given = [f"--model {model}"] if model != EMBEDDED_MODEL else []
+            given += [f"--store {'STORE' if store.is_absolute() else store}"] if store is not None else []
+            typer.echo(f"written: {write_page(page, found, loaded, manifests, drawn, made_of, ' '.join(given))}")
 
 
 def switched_clips(

@@ -11,7 +11,7 @@ from training.evaluation.codeswitching_report import Rows, notes, sections
 if TYPE_CHECKING:
     from router.router import Router
 
-ABOUT = """# Code-switching
+ABOUT = """# {title}
 
 Where the language changes, audio is cut, and each segment is written through its own language's adapter. How it works
 and how to use it: [transcribing.md](transcribing.md). This page is remade by one command; nothing in it is written by
@@ -47,17 +47,20 @@ def write_page(
     manifests: Mapping[str, str],
     drawn: Sequence[tuple[str, Path]],
     drawn_from: str = "",
+    served: str = "",
 ) -> Path:
     """drawn: (title, picture), the delays first, then one for each of the worst clips; they are linked relative to the
-    page. drawn_from: options that gave the clips, where they were made of a corpus."""
+    page. drawn_from: options that gave the clips, where they were made of a corpus. served: those that name another model than
+    the embedded one, and its adapters."""
     from training.evaluation.switches import spoken_switches
 
     config = getattr(router.classifier, "config", None)
     inputs = [drawn_from] if drawn_from else [f"--manifest {name}" for name in manifests]
-    command = " ".join(["boli evaluate codeswitch", *inputs, f"--page docs/{path.name}"])
+    command = " ".join(["boli evaluate codeswitch", *([served] if served else []), *inputs, f"--page docs/{path.name}"])
     chosen = ", ".join(config.switching.get("chosen_on", {}).get("manifests", ())) if config else ""
     lines = [
         ABOUT.format(
+            title=f"Code-switching with {router.base.card.name}" if served else "Code-switching",
             command=command,
             clips=len(report.clips),
             minutes=60 * report.clips.hours,
