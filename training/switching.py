@@ -61,7 +61,7 @@ class Chosen:
 
     offline: Smoothing | None
     """None: as it is."""
-    causal: Causal
+    causal: Causal | None
     measured: dict[str, Any]
 
 
@@ -71,10 +71,11 @@ def choose(
     alarms: float = ALARMS,
     say: Callable[[str], None] = lambda line: None,
     only_causal: bool = False,
+    only_offline: bool = False,
 ) -> Chosen:
     """clips: a validation set, some in several languages, some in one (else how readily switching is on by itself stays
-    as it is). only_causal: of a head that follows alone; the rest stays. Raises DataError where none switches, or one belongs
-    to a test set."""
+    as it is). only_causal: of a head that follows alone; the rest stays. only_offline: all but the causal decision. Raises
+    DataError where none switches, or one belongs to a test set."""
     refuse_test_clips(clips, "boli train switching --manifest SWITCH_DEV.jsonl")
     positions = range(len(clips))
     switched = [i for i in positions if spoken_switches(clips.records[i])]
@@ -94,6 +95,8 @@ def choose(
     say(f"context: {measured['context']}")
     if len(switched) < len(clips):
         offline, measured["versions"] = choose_between_versions(router, clips, switched, offline, say)
+    if only_offline:
+        return Chosen(offline, None, measured)
     causal, measured["causal"] = _causal(router, clips, alarms, offline.floor, say)
     say(f"causal: {measured['causal']}")
     return Chosen(offline, causal, measured)
@@ -276,13 +279,14 @@ def keep(folder: Path, chosen: Chosen, manifests: Mapping[str, str], clips: Clip
     """
     classifier = TapClassifier.load(folder)
     chosen_on = {"manifests": dict(manifests), "clips": len(clips), "measured": chosen.measured}
-    if classifier.following is not None:
+    if classifier.following is not None and chosen.causal is not None:
         config = replace(classifier.following.config, causal=asdict(chosen.causal), chosen_on=chosen_on)
         Following(config, classifier.following.head).save(folder)
     if chosen.offline is None:
         return folder
     switching: dict[str, Any] = {"offline": asdict(chosen.offline), "chosen_on": chosen_on}
     if classifier.following is None:
-        switching["causal"] = asdict(chosen.causal)
+        before = classifier.config.switching.get("causal", {})
+        switching["causal"] = asdict(chosen.causal) if chosen.causal is not None else before
     TapClassifier(replace(classifier.config, switching=switching), classifier.head).save(folder)
     return folder

@@ -109,7 +109,9 @@ def test_switches_are_scored_drawn_and_written_about(toy_folder, toy_store, tmp_
     text = page.read_text(encoding="utf-8")
     assert "![How late switches are noticed](page/delays.png)" in text
     assert text.startswith("# Code-switching with toy\n")
-    assert "boli evaluate codeswitch --model toy --store STORE --manifest clips.jsonl" in text, "no path of this machine"
+    assert "boli evaluate codeswitch --model toy --store STORE --manifest clips.jsonl" in text, (
+        "no path of this machine"
+    )
     assert (page.parent / "page" / "delays.png").stat().st_size > 5000
     assert len(list((page.parent / "page").glob("worst_*.png"))) == len(content["worst"]) <= 2
     assert "/tmp" not in text
@@ -215,7 +217,7 @@ def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
     shutil.copytree(toy_store / "classifier", folder)
     given = [f"data.train=[{manifests['mixed_train']}]", f"data.valid=[{manifests['mixed_valid']}]"]
     recipe = "training/recipes/debug/following.yaml"
-    train_following(load(FollowingRecipe, recipe, [*given, f"classifier={folder}", f"run.root={tmp_path}/runs"]))
+    train_following(load(FollowingRecipe, recipe, [*given, f"classifier={folder}", f"run.root={tmp_path}/runs", "follow.epochs=30"]))
     before = Following.load(folder)
     manifest = write_manifest(tmp_path, "dev", "dev", 41)
     # a false alarm in these seventeen seconds is four a minute
@@ -246,6 +248,15 @@ def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
     assert boli.main([*asked, "--only-causal"]) == 0
     assert "offline as it was" in capsys.readouterr().out
     assert (folder / "classifier.json").read_bytes() == kept
+
+    kept = (folder / "following.json").read_bytes()
+    monkeypatch.setattr("training.switching.SHORTEST_S", (0.3,))
+    assert boli.main([*asked, "--only-offline"]) == 0
+    assert "causal as it was" in capsys.readouterr().out
+    assert (folder / "following.json").read_bytes() == kept
+    assert TapClassifier.load(folder).config.switching["offline"]["shortest_s"] == 0.3
+    assert boli.main([*asked, "--only-offline", "--only-causal"]) == 1
+    assert "leave nothing to choose" in capsys.readouterr().err
     assert Following.load(folder).causal == after.causal
     assert list(Following.load(folder).config.chosen_on["measured"]) == ["causal"]
     alone = tmp_path / "alone"

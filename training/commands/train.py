@@ -80,6 +80,9 @@ def switching(
     only_causal: Annotated[
         bool, typer.Option("--only-causal", help="When a head that follows declares a change; the rest stays.")
     ] = False,
+    only_offline: Annotated[
+        bool, typer.Option("--only-offline", help="All but when a change is declared while one speaks.")
+    ] = False,
     device: Device = "cpu",
     context: Context = None,
     variant: Variant = None,
@@ -90,15 +93,18 @@ def switching(
     language and others that do not (`boli data codeswitch`). Clips of a test set are refused."""
     import router
     from training.switching import choose, keep
+    from zoo.errors import RecipeError
 
+    if only_causal and only_offline:
+        raise RecipeError("--only-causal and --only-offline leave nothing to choose", valid="one of them, or neither")
     manifests, clips = switched_clips(manifest, corpus, "dev", clips_a_kind, limit=limit)
     loaded = router.load(
         model, store, classifier, device=device, context=context, variant=variant, rank=rank, batch_size=batch_size
     )
-    chosen = choose(loaded, clips, alarms, lambda line: typer.echo(line, err=True), only_causal)
+    chosen = choose(loaded, clips, alarms, lambda line: typer.echo(line, err=True), only_causal, only_offline)
     keep(classifier, chosen, manifests, clips)
     typer.echo(f"offline {chosen.offline or 'as it was'}")
-    typer.echo(f"causal {chosen.causal}")
+    typer.echo(f"causal {chosen.causal or 'as it was'}")
     typer.echo(str(classifier))
 
 
