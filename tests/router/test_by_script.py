@@ -1,5 +1,6 @@
 """A chunk that was written in several scripts: cut where the script changes, no word lost; by hand and on the trained debug model."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -9,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.by_script import by_script, runs, scripts_in
+from router.classifier import LanguageProbabilities
 from router.passes import Passed
 from router.policies import Decision
 from router.stretches import Spoken
+from tests.router.test_rescoring import Undecided
 from tests.toy_router import make, switched
 from zoo.interface import Hypothesis, TimedWord
 from zoo.scripts import letters, script_of
@@ -136,12 +139,22 @@ def test_no_word_is_lost_or_doubled_and_parts_cover_the_chunk(texts, seconds):
     assert sum(len(p.passed.frames) for p in parts if p.passed.frames is not None) in (0, round(seconds * 50))
 
 
+class Flat(Undecided):
+    """In every frame, too."""
+
+    def __call__(self, hidden, frames_only=False):
+        found = super().__call__(hidden)
+        frames = torch.full((*hidden.values.shape[:2], len(self.languages)), -math.log(len(self.languages)))
+        return LanguageProbabilities(self.languages, found.log_probabilities, frames)
+
+
 def test_a_whole_in_two_scripts_becomes_two_segments_with_the_same_words(toy_folder, toy_store, monkeypatch):
-    """On the debug model: whatever it writes under one language, the words are those without switching."""
-    router = make(toy_folder, toy_store, monkeypatch)
+    """On the debug model: whatever it writes, the words are those without switching. All three languages' adapters are mixed,
+    because the right one alone writes in one script where the toy has learned well."""
+    router = make(toy_folder, toy_store, monkeypatch, policy="soft", top_k=3).sharing(classifier=Flat())
     monkeypatch.setattr("router.switching.cuts_of", lambda *args, **options: [])  # the frames show nothing
     several = 0
-    for audio, _ in switched(30, seed=5, languages=("en", "te", "hi")):
+    for audio, _ in switched(60, seed=5, languages=("en", "te", "hi")):
         plain = router.transcribe(audio, switching=False)
         assert len(plain.segments) == 1
         for timestamps in ("none", "word"):

@@ -132,7 +132,8 @@ class Halves(Undecided):
 
 
 def test_stretches_are_heard_again_each_for_itself(toy_folder, toy_store, monkeypatch):
-    """Two halves in te that sound like hi and en become one stretch, in te; in hi and en they stay."""
+    """Two halves that sound like hi and en, and that te writes most surely, become one stretch, in te; those that hi and en write
+    most surely stay. Which clips these are hangs on how the toy was trained, so each half is asked alone first."""
     from router.smoothing import Smoothing
 
     router = make(toy_folder, toy_store, monkeypatch).sharing(classifier=Halves())
@@ -144,14 +145,27 @@ def test_stretches_are_heard_again_each_for_itself(toy_folder, toy_store, monkey
         length = min(map(len, parts))
         return np.concatenate([part[:length] for part in parts])
 
-    one, two = [joined("te", "te") for _ in range(6)], [joined("hi", "en") for _ in range(6)]
+    def surest(half: np.ndarray, language: str) -> bool:
+        """By more than the frames say for another: 0.05 x 60 nats, they lead by 0.8."""
+        said = {
+            tag: router.transcribe(half, language=tag, switching=False).segments[0].avg_logprob
+            for tag in ("en", "hi", "te")
+        }
+        return said[language] > 0.05 + max(sure for tag, sure in said.items() if tag != language)
+
+    def clear(*languages: str) -> list[np.ndarray]:
+        made = [joined(*languages) for _ in range(80)]
+        halves = [(audio[: len(audio) // 2], audio[len(audio) // 2 :]) for audio in made]
+        return [a for a, two in zip(made, halves, strict=True) if all(map(surest, two, languages))]
+
+    one, two = clear("te", "te"), clear("hi", "en")
+    assert min(len(one), len(two)) >= 3
     plain = list(router.transcribe(one + two, switching=True))
-    assert [[s.language for s in t.segments] for t in plain] == [["hi", "en"]] * 12, "no weight: as the frames say"
-    router.rescoring = Rescoring(weight=20.0, sure=1.0)
+    assert all([s.language for s in t.segments] == ["hi", "en"] for t in plain), "no weight: as the frames say"
+    router.rescoring = Rescoring(weight=60.0, sure=1.0)
     found = list(router.transcribe(one + two, switching=True))
-    assert sum("te" in [s.language for s in t.segments] for t in found[:6]) >= 4
-    assert any([s.language for s in t.segments] == ["te"] for t in found[:6]), "two stretches have become one"
-    assert sum([s.language for s in t.segments] == ["hi", "en"] for t in found[6:]) >= 4
+    assert sum([s.language for s in t.segments] == ["te"] for t in found[: len(one)]) >= 0.6 * len(one)
+    assert sum([s.language for s in t.segments] == ["hi", "en"] for t in found[len(one) :]) >= 0.6 * len(two)
     for t in found:
         assert t.segments[0].start == 0.0
         assert t.segments[-1].end == pytest.approx(t.duration)

@@ -217,7 +217,9 @@ def test_where_a_head_follows_its_own_config_gets_the_causal_parameters(
     shutil.copytree(toy_store / "classifier", folder)
     given = [f"data.train=[{manifests['mixed_train']}]", f"data.valid=[{manifests['mixed_valid']}]"]
     recipe = "training/recipes/debug/following.yaml"
-    train_following(load(FollowingRecipe, recipe, [*given, f"classifier={folder}", f"run.root={tmp_path}/runs", "follow.epochs=30"]))
+    train_following(
+        load(FollowingRecipe, recipe, [*given, f"classifier={folder}", f"run.root={tmp_path}/runs", "follow.epochs=30"])
+    )
     before = Following.load(folder)
     manifest = write_manifest(tmp_path, "dev", "dev", 41)
     # a false alarm in these seventeen seconds is four a minute
