@@ -5,6 +5,7 @@ That they fit the published weights is told by checksums; that they work, where 
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import router
@@ -12,6 +13,7 @@ from adapters.store import Store
 from router.classifier import TapClassifier
 from router.following import Following
 from zoo import manager
+from zoo.audio import decode
 
 MODEL = "openai/whisper-base"
 STORE = Path("adapters/whisper-base")
@@ -44,7 +46,7 @@ def whisper():
 def test_people_are_heard_and_written_in_their_language(whisper):
     """The base alone writes the first in Latin letters."""
     names = ("te_human.ogg", "te_human_2.ogg", "en_human.ogg", "en_human_long.ogg", "it_tts.ogg")
-    transcripts = whisper.transcribe([CLIPS / name for name in names])
+    transcripts = list(whisper.transcribe([CLIPS / name for name in names]))
     assert [t.language for t in transcripts] == ["te", "te", "en", "en", "it"]
     assert all(any("\u0c00" <= letter <= "\u0c7f" for letter in t.text) for t in transcripts[:2])
     assert "immediate predecessors" in transcripts[3].text
@@ -52,8 +54,12 @@ def test_people_are_heard_and_written_in_their_language(whisper):
 
 
 def test_a_change_of_language_is_cut_and_followed(whisper):
-    transcript = whisper.transcribe(CLIPS / "switch_generated.ogg")
-    assert [segment.language for segment in transcript.segments] == ["it", "te"]
-    assert transcript.segments[1].start == pytest.approx(3.33, abs=0.7)
-    changes = list(whisper.follow(CLIPS / "switch_generated.ogg"))
-    assert [change.language for change in changes][:1] == ["it"]
+    """Two people, one after the other."""
+    one, two = decode(CLIPS / "en_human_long.ogg"), decode(CLIPS / "te_human.ogg")
+    both, seam = np.concatenate([one, two]), len(one) / 16_000
+    transcript = whisper.transcribe(both)
+    assert [segment.language for segment in transcript.segments] == ["en", "te"]
+    assert transcript.segments[1].start == pytest.approx(seam, abs=0.5)
+    changes = list(whisper.follow(both))
+    assert [change.language for change in changes] == ["en", "te"]
+    assert seam < changes[1].decided_s < seam + 2.0
