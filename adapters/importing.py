@@ -16,7 +16,7 @@ from adapters.record import Record
 from adapters.store import Store, StoredAdapter
 from zoo.checksum import sha256
 from zoo.errors import AdapterError
-from zoo.fingerprint import is_tokenizer
+from zoo.fingerprint import tokenizer_as_named
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -126,18 +126,19 @@ def _provenance(
         record = Record.from_json(path.read_text(encoding="utf-8"), str(path))
     except (AdapterError, UnicodeDecodeError) as error:
         return None, [(f"its {RECORD} cannot be read ({getattr(error, 'what', error)})", f"rm FOLDER/{RECORD}")]
+    tokenizer = tokenizer_as_named(base, record.tokenizer_sha256)
     facts = (
         ("weights have checksum", digest[:12], record.weights_sha256[:12], "export it again: boli adapters export"),
         ("base model is", base.card.name, record.base, f"--model {record.base}"),
         ("base model's weights are", base.weights_sha256[:12], record.base_sha256[:12], f"boli zoo show {record.base}"),
-        ("tokenizer is", base.tokenizer_sha256[:12], record.tokenizer_sha256[:12], f"boli zoo show {record.base}"),
+        ("tokenizer is", tokenizer[:12], record.tokenizer_sha256[:12], f"boli zoo show {record.base}"),
         ("language is", key.language, record.language, f"--language {record.language}"),
         ("context is", base.context, record.context, f"--context {record.context}"),
     )
     doubts = [
         (f"its {what} {found}, its record says {said}", how)
         for what, found, said, how in facts
-        if said and said != found and not (what == "tokenizer is" and is_tokenizer(base, record.tokenizer_sha256))
+        if said and said != found
     ]
     if record.base_quantization != options.quantize:
         said = record.base_quantization

@@ -2,7 +2,7 @@
 
 from adapters.store import Store, StoredAdapter
 from zoo.errors import AdapterError
-from zoo.fingerprint import is_tokenizer
+from zoo.fingerprint import tokenizer_as_named
 
 
 def choose(store: Store, base, *, variant: str | None = None, rank: int | None = None) -> dict[str, StoredAdapter]:
@@ -38,10 +38,10 @@ def check_base(stored: StoredAdapter, base) -> None:
     record = stored.record
     facts = (
         ("weights", record.base_sha256, base.weights_sha256),
-        ("tokenizer", record.tokenizer_sha256, base.tokenizer_sha256),
+        ("tokenizer", record.tokenizer_sha256, tokenizer_as_named(base, record.tokenizer_sha256)),
     )
     for what, wanted, found in facts:
-        if wanted and wanted != found and not (what == "tokenizer" and is_tokenizer(base, wanted)):
+        if wanted and wanted != found:
             raise AdapterError(
                 f"Adapter {stored.name} was trained on other {what} of {record.base} ({wanted[:12]}, loaded is {found[:12]})",
                 valid="the base model it was trained on",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, TOKENIZER = "model.bin", "config.json", "tokenizer.json"
 SPEC = "WhisperSpec"
 TYPES = {0: "float32", 1: "int8", 2: "int16", 3: "int32", 4: "float16", 5: "bfloat16"}
-WHOLE = ("float32", "float16", "bfloat16")
-LARGEST = 1 << 40  # bytes of one variable; more is no such file
 
 
 def matches(folder: Path) -> bool:
@@ -58,7 +56,9 @@ def convert(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     (target / TOKENIZER).write_bytes((folder / TOKENIZER).read_bytes())
     tokenizer = WhisperTokenizer.from_pretrained(str(target), local_files_only=True)
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript")}
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript", "translate")
+    }
     position = tensors["model.encoder.embed_positions.weight"]
     words = tensors["model.decoder.embed_tokens.weight"]
     config = WhisperConfig(
@@ -85,7 +85,8 @@ def convert(folder: Path, target: Path) -> None:
         },
     )
     config.save_pretrained(target)
-    languages = [token.strip("<|>") for token in tokenizer.convert_ids_to_tokens(notes.get("lang_ids", []))]
+    spoken = notes.get("lang_ids") or list(range(ids["startoftranscript"] + 1, ids["translate"]))
+    languages = [token.strip("<|>") for token in tokenizer.convert_ids_to_tokens(spoken)]
     generation = build_generation_config(tokenizer, languages, config.max_target_positions)
     generation.suppress_tokens = notes.get("suppress_ids")
     generation.begin_suppress_tokens = notes.get("suppress_ids_begin")
@@ -132,8 +133,8 @@ def _value(kind: int, shape: list[int], file: BinaryIO, name: str) -> Any:
     import torch
 
     n_bytes = _number(file, "I")
-    if kind not in TYPES or n_bytes > LARGEST:
-        raise ValueError(f"{name} has the type {kind} and {n_bytes} bytes")
+    if kind not in TYPES:
+        raise ValueError(f"{name} has the type {kind}")
     content = bytearray(_exactly(file, n_bytes))
     if TYPES[kind] == "bfloat16":
         return torch.frombuffer(content, dtype=torch.bfloat16).reshape(shape)

@@ -53,7 +53,8 @@ def tokenizer_file_sha256(folder: Path) -> str:
     return ""
 
 
-def is_tokenizer(base, named: str) -> bool:
-    """The base's tokenizer is the one that a record names. Records written before 2026-12 name its file."""
+def tokenizer_as_named(base, named: str) -> str:
+    """The checksum of the base's tokenizer in the terms of a record that names one: records written before 2026-12 name the
+    file, later ones what it does."""
     folder = getattr(base, "folder", None)
-    return named == base.tokenizer_sha256 or (folder is not None and named == tokenizer_file_sha256(folder))
+    return named if folder is not None and named == tokenizer_file_sha256(folder) else base.tokenizer_sha256

@@ -134,6 +134,14 @@ def test_a_folder_without_its_tokenizer_says_what_is_missing(converted, tmp_path
         faster_whisper.convert(folder, tmp_path / "back")
 
 
+def test_without_its_config_the_languages_are_those_of_the_tokenizer(converted, tmp_path):
+    folder = tmp_path / "bare"
+    shutil.copytree(converted["float32"], folder)
+    (folder / "config.json").unlink()
+    faster_whisper.convert(folder, tmp_path / "back")
+    assert zoo.load(str(tmp_path / "back")).languages == debug.LANGUAGES
+
+
 def test_other_folders_are_left_alone(original, tmp_path):
     assert not faster_whisper.matches(original)
     (tmp_path / "model.bin").write_bytes(json.dumps({"a": 1}).encode())

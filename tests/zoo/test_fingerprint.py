@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from zoo import debug
-from zoo.fingerprint import is_tokenizer, tokenizer_file_sha256, tokenizer_sha256
+from zoo.fingerprint import tokenizer_as_named, tokenizer_file_sha256, tokenizer_sha256
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def test_what_it_does_counts(folder, change):
 
 def test_records_that_name_the_file_are_still_understood(folder):
     base = SimpleNamespace(folder=folder, tokenizer_sha256=tokenizer_sha256(folder))
-    assert is_tokenizer(base, tokenizer_sha256(folder))
-    assert is_tokenizer(base, tokenizer_file_sha256(folder))
-    assert not is_tokenizer(base, "0" * 64)
+    for named in (tokenizer_sha256(folder), tokenizer_file_sha256(folder)):
+        assert tokenizer_as_named(base, named) == named
+    assert tokenizer_as_named(base, "0" * 64) == tokenizer_sha256(folder)
 
 
 def test_other_tokenizers_are_known_by_their_file(tmp_path):
