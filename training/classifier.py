@@ -222,7 +222,7 @@ class _Job:
     def _config(self, name: str) -> ClassifierConfig:
         recipe = self.recipe
         provenance = {
-            "train": [Path(path).name for path in recipe.data.train],
+            "train": [set_name(path) for path in recipe.data.train],
             "clips": self.clips,
             "corpora": {language: sorted(found) for language, found in self.corpora.items()},
             "seed": recipe.run.seed,

@@ -23,7 +23,7 @@ from training.classifier_scores import drawn_as, temperature
 from training.clips import Clips, describe_skipped, load_clips
 from training.data.buckets import BatchOptions, LengthBuckets
 from training.data.manifest import require_languages, set_name
-from training.following_data import Streams, streams_of
+from training.following_data import Streams, encode_streams
 from training.following_joins import joined, switched
 from training.following_recipe import FollowingRecipe
 from training.frame_loss import frame_loss
@@ -32,12 +32,14 @@ from training.manifests import load_manifests
 from training.recipe import dump
 from training.run import Run
 from training.schedule import rate
+from training.seeds import mixed_seed
 from training.signals import Preempted, StopRequest
 from training.validation import spread
 from zoo.errors import DataError
 
 THRESHOLD, FLOOR = 1.5, -20.0  # of the odds, until `boli train switching` chooses
 SMOOTHED = 0.02  # of each label, shared out over all classes
+DEVIATION_FRAMES = 100_000  # by which a layer's deviation is known well enough
 GRID_S = 2.0  # clips that differ by less go through the head together
 
 
@@ -77,19 +79,23 @@ class _Job:
         train, valid = self._clips(recipe.data.train, recipe.data.max_train_clips), self._clips(recipe.data.valid, 0)
         require_languages(train.records, [tag for tag in self.classes if tag != "unknown"], "The training data")
         made = joined(train, self.classes, follow.joined, recipe.run.seed)
-        self.trained_on = [part for part in (switched(train), made) if len(part)]
+        coarse = joined(train, self.classes, follow.coarse, mixed_seed(recipe.run.seed, 1))
+        heard = {"switched": switched(train), "joined": made, "coarse": coarse}
+        heard = {name: part for name, part in heard.items() if len(part)}
+        self.trained_on = list(heard.values())
         if not self.trained_on:
             raise DataError(
                 "No training clip changes its language",
                 valid="clips with `segments`, or follow.joined above 0 and clips in several languages",
                 remedy="boli data codeswitch MANIFEST --out DIR",
             )
-        for part in self.trained_on:
-            run.logger.info("%d training clips, %.2f h", len(part), part.hours)
-        self.valid = self._encoded("valid", valid, False)
-        self.valid_shares = self._shares([valid], [self.valid])
-        parts = [self._encoded(f"train{k}", part, True) for k, part in enumerate(self.trained_on)]
-        self.data, self.shares = Streams.joined(parts), self._shares(self.trained_on, parts)
+        for name, part in heard.items():
+            run.logger.info("%s: %d training clips, %.2f h", name, len(part), part.hours)
+        self.valid = Streams.read(self._encoded("valid", valid, False), self.base.device)
+        self.valid_shares = self._shares([valid], self.valid)
+        blocks = [block for name, part in heard.items() for block in self._encoded(name, part, True)]
+        self.data = Streams.read(blocks, self.base.device)
+        self.shares = self._shares(self.trained_on, self.data)
 
     def _clips(self, paths: list[str], most: int) -> Clips:
         """most: clips of each manifest, language and corpus."""
@@ -108,7 +114,7 @@ class _Job:
             self.run.logger.info(describe_skipped(clips))
         return clips
 
-    def _encoded(self, name: str, clips: Clips, augmented: bool) -> Streams:
+    def _encoded(self, name: str, clips: Clips, augmented: bool) -> list[Path]:
         recipe, start = self.recipe, time.monotonic()
 
         def step(done: int) -> None:
@@ -116,8 +122,9 @@ class _Job:
             if self.stop:
                 raise Preempted(f"{self.stop.received} while encoding {name}")
 
-        return streams_of(
-            self.base, clips, self.classes, self.causal, recipe.follow.finished, self.run.folder / "streams" / name,
+        causal = replace(self.causal, hop_s=recipe.follow.coarse_hop_s) if name == "coarse" else self.causal
+        return encode_streams(
+            self.base, clips, self.classes, causal, recipe.follow.finished, self.run.folder / "streams" / name,
             Augmenter(recipe.augment) if augmented else None, recipe.follow.plain, recipe.run.seed, step,
         )  # fmt: skip
 
@@ -132,7 +139,8 @@ class _Job:
         optimizer = torch.optim.AdamW(head.parameters(), options.learning_rate, weight_decay=options.weight_decay)
         weights = self._weights()
         layers = 2 if options.finished else 1
-        deviation = options.noise * self.data.states.float().unflatten(-1, (layers, -1)).std((0, 2))
+        some = self.data.states[:: 1 + len(self.data.states) // DEVIATION_FRAMES]
+        deviation = options.noise * some.float().unflatten(-1, (layers, -1)).std((0, 2))
         noise = deviation.repeat_interleave(self.base.hidden_size)
         buckets = LengthBuckets(
             (self.data.lengths / self.base.frame_rate).tolist(),
@@ -194,14 +202,14 @@ class _Job:
         counts = torch.bincount(spoken, minlength=len(self.classes)).float()
         return (counts.sum() / len(self.classes) / counts.clamp(min=1)).sqrt().clamp(max=3)
 
-    def _shares(self, clips: Sequence[Clips], streams: Sequence[Streams]) -> torch.Tensor:
+    def _shares(self, clips: Sequence[Clips], streams: Streams) -> torch.Tensor:
         """How much each frame counts, in the loss and in the choice of an epoch: more soon after a seam, in another language or
         not. Were it changes of language alone, a head would learn that every change of speaker is one."""
         options, rate = self.recipe.follow, self.base.frame_rate
+        records = [record for own in clips for record in own.records]
         soon = [
             near_seam(record, frames, 0.0, rate, 0.0, options.soon_s)
-            for own, part in zip(clips, streams, strict=True)
-            for record, frames in zip(own.records, part.lengths.tolist(), strict=True)
+            for record, frames in zip(records, streams.lengths.tolist(), strict=True)
         ]
         return torch.where(torch.from_numpy(np.concatenate(soon)).to(self.base.device), options.soon, 1.0)
 

@@ -36,12 +36,26 @@ class Streams:
         return len(self.lengths)
 
     @classmethod
-    def joined(cls, parts: "Sequence[Streams]") -> "Streams":
-        return cls(
-            torch.cat([part.states for part in parts]),
-            torch.cat([part.labels for part in parts]),
-            np.concatenate([part.lengths for part in parts]),
-        )
+    def read(cls, blocks: Sequence[Path], device: torch.device | str = "cpu") -> "Streams":
+        """Those that `encode_streams` wrote, one block after the other; nothing is held twice."""
+        from safetensors import safe_open
+
+        few = []
+        for path in blocks:
+            with safe_open(path, "pt") as block:
+                few.append(
+                    (block.get_tensor("lengths"), block.get_tensor("labels"), block.get_slice("states").get_shape())
+                )
+        total = sum(shape[0] for _, _, shape in few)
+        states = torch.empty((total, few[0][2][1]), dtype=torch.float16, device=device)
+        at = 0
+        for path in blocks:
+            with safe_open(path, "pt") as block:
+                rows = block.get_tensor("states")
+            states[at : at + len(rows)] = rows
+            at += len(rows)
+        labels = torch.cat([labels for _, labels, _ in few]).to(device)
+        return cls(states, labels, torch.cat([lengths for lengths, _, _ in few]).numpy())
 
     def batch(self, index: Sequence[int], of: torch.Tensor, behind: float = 0.0) -> torch.Tensor:
         """What `of` `[all frames, ...]` has of some clips, `[B, T, ...]` in its kind; `behind` behind each."""
@@ -53,7 +67,7 @@ class Streams:
         return found
 
 
-def streams_of(
+def encode_streams(
     base: BaseModel,
     clips: Clips,
     classes: Sequence[str],
@@ -64,15 +78,15 @@ def streams_of(
     plain: float = 1.0,
     seed: int = 0,
     step: Callable[[int], None] = lambda clips: None,
-) -> Streams:
-    """Encode every clip, or read what an earlier attempt has encoded from `folder`.
+) -> list[Path]:
+    """Encode every clip, but for those that an earlier attempt has encoded into `folder`. Returns the blocks, in order.
 
     augmenter: for all clips but a share of `plain`. step: called behind each block with the clips done so far; what it raises
     ends the job. Blocks follow from clips, options and seed alone.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    parts = []
+    blocks = []
     for number, first in enumerate(range(0, len(clips), BLOCK)):
         path = folder / f"{number:05d}.safetensors"
         if not path.is_file():
@@ -88,13 +102,8 @@ def streams_of(
             with written_whole(path) as staged:
                 save_file(block, staged)
             step(min(first + BLOCK, len(clips)))
-        parts.append(load_file(path))
-    device = base.device
-    return Streams(
-        torch.cat([part["states"] for part in parts]).to(device),
-        torch.cat([part["labels"] for part in parts]).to(device),
-        torch.cat([part["lengths"] for part in parts]).numpy(),
-    )
+        blocks.append(path)
+    return blocks
 
 
 def _sound(audio: np.ndarray, augmenter: Augmenter | None, plain: float, seed: int) -> np.ndarray:

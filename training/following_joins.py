@@ -26,6 +26,8 @@ THIRD = 0.08  # and where it is any of all languages, not the other one of the c
 LEVEL_DB, VARIED_DB = -26.0, 3.0
 NOISE_DB = (-100.0, -60.0)  # white, under the whole
 FADE = round(0.01 * SAMPLE_RATE)
+SPEED = (0.85, 1.18)  # of a piece, as evenly drawn on a logarithmic scale: other voices (Ko et al., Interspeech 2015)
+SPED = 0.7  # share of the pieces
 
 
 def switched(clips: Clips) -> Clips:
@@ -91,11 +93,17 @@ def _one(
 
 
 def _piece(audio: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A random part of a clip, at the level of all pieces but for a little, faded in and out."""
+    """A random part of a clip, some faster or slower and so in another voice, at the level of all pieces but for a little,
+    faded in and out."""
+    import soxr
+
     length = min(len(audio), round(SAMPLE_RATE * np.exp(random.uniform(*np.log(PIECE_S)))))
     start = random.integers(0, len(audio) - length + 1)
-    piece = at_level(audio[start : start + length], LEVEL_DB + random.uniform(-VARIED_DB, VARIED_DB)).copy()
-    fade = np.linspace(0, 1, min(FADE, length // 2), dtype=np.float32)
+    piece = audio[start : start + length]
+    if random.random() < SPED:
+        piece = soxr.resample(piece, SAMPLE_RATE * np.exp(random.uniform(*np.log(SPEED))), SAMPLE_RATE)
+    piece = at_level(piece, LEVEL_DB + random.uniform(-VARIED_DB, VARIED_DB)).copy()
+    fade = np.linspace(0, 1, min(FADE, len(piece) // 2), dtype=np.float32)
     piece[: len(fade)] *= fade
-    piece[length - len(fade) :] *= fade[::-1]
+    piece[len(piece) - len(fade) :] *= fade[::-1]
     return piece

@@ -25,6 +25,10 @@ class FollowOptions:
     joined: int = 1400
     """Clips that are joined at random from the training clips in one language (training/following_joins.py). Those that
     change language already are taken as they are."""
+    coarse: int = 0
+    """Further clips joined so, but heard each `coarse_hop_s`: a tenth of the work, most frames with more sound behind them
+    than a decision hears. They teach more voices and words; the others how to hear them early."""
+    coarse_hop_s: float = 1.0
     plain: float = 0.45
     """Share of the clips whose sound is left as it is."""
     epochs: int = 8
@@ -47,7 +51,14 @@ class FollowOptions:
             (self.epochs, self.batch_clips),
             "above 0",
         )
-        check(self.joined >= 0, "follow.joined", self.joined, "0 or more")
+        check(self.joined >= 0 and self.coarse >= 0, "follow.joined/coarse", (self.joined, self.coarse), "0 or more")
+        longest = self.window_s - self.look_ahead_s
+        check(
+            not self.coarse or self.hop_s <= self.coarse_hop_s <= longest,
+            "follow.coarse_hop_s",
+            self.coarse_hop_s,
+            f"{self.hop_s:g} (hop_s) to {longest:g} (window_s less look_ahead_s)",
+        )
         check(0 <= self.dropout < 1, "follow.dropout", self.dropout, "0 to below 1")
         check(self.noise >= 0, "follow.noise", self.noise, "0 or more")
         check(self.soon > 0 and self.soon_s >= 0, "follow.soon/soon_s", (self.soon, self.soon_s), "above 0; 0 or more")

@@ -14,7 +14,7 @@ from router.windows import Causal, Windows
 from tests.toy_router import LANGUAGES, TAP, make, switched
 from training.clips import PCM, Clips
 from training.data.manifest import Record
-from training.following_data import streams_of
+from training.following_data import Streams, encode_streams
 from zoo.errors import ModelError, RoutingError
 
 TAUGHT = Causal(window_s=1.0, hop_s=0.1, look_ahead_s=0.1, threshold=0.4, floor=-20.0)
@@ -74,7 +74,7 @@ def test_it_is_taught_on_what_it_hears(toy_router, tmp_path, finished):
     audio = joined(1, 5)
     audio = np.round(audio * PCM).astype(np.int16)
     clips = Clips([Record("a", tmp_path / "a.wav", "", "hi")], audio, np.array([0]), np.array([len(audio)]), [])
-    stream = streams_of(toy_router.base, clips, LANGUAGES, TAUGHT, finished, tmp_path / "streams")
+    stream = Streams.read(encode_streams(toy_router.base, clips, LANGUAGES, TAUGHT, finished, tmp_path / "streams"))
     wanted, _ = following(stream.states, None)
 
     running = Follower(toy_router.base, toy_router.bank, toy_router.classifier, TAUGHT)

@@ -7,21 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import boli
 from router.following import Following
 from router.windows import Quiet
 from tests.toy_router import LANGUAGES, make, name_toy
-from training.clips import load_clips
-from training.data.manifest import read_manifest
+from training.clips import Clips, load_clips
+from training.data.manifest import Record, read_manifest
 from training.following import SMOOTHED, train_following
-from training.following_joins import CLIP_S, PIECE_S, joined
+from training.following_joins import CLIP_S, LEVEL_DB, PIECE_S, SPEED, VARIED_DB, joined
 from training.following_recipe import FollowingRecipe
 from training.frame_loss import frame_loss
 from training.recipe import DataOptions, load
 from training.run import read_status
 from training.signals import Preempted
 from zoo.errors import DataError, RecipeError
+from zoo.speech import SAMPLE_RATE
 
 RECIPE = Path("training/recipes/debug/following.yaml")
 
@@ -110,6 +112,48 @@ def test_clips_are_joined_at_random(manifests):
     assert min(seams.values()) > 0.2 * sum(seams.values()), "some seams change the language, some only the clip"
     again = joined(clips, ("en", "hi", "it", "unknown"), 5, 3)
     np.testing.assert_array_equal(again.audio(4), made.audio(4))
+
+
+def test_pieces_are_in_other_voices():
+    """A tone of 1,000 Hz is heard at 850 to 1,180 Hz, and not always as it was; the level stays."""
+    time = np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE
+    tone = np.round(8000 * np.sin(2 * np.pi * 1000 * time)).astype(np.int16)
+    records = [
+        Record(id=tag, path=Path("tones/a.wav"), text="", lang=tag, speaker=tag, duration=5.0) for tag in ("en", "hi")
+    ]
+    clips = Clips(records, np.concatenate([tone, tone]), np.array([0, len(tone)]), np.array([len(tone)] * 2), [])
+    made = joined(clips, ("en", "hi"), 20, 0)
+    heard = []
+    for i, record in enumerate(made.records):
+        for segment in record.segments:
+            piece = made.audio(i)[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
+            heard.append(np.abs(np.fft.rfft(piece)).argmax() * SAMPLE_RATE / len(piece))
+            assert 20 * np.log10(np.sqrt(np.mean(piece**2))) == pytest.approx(LEVEL_DB, abs=VARIED_DB + 1)
+    assert 1000 * SPEED[0] - 3 <= min(heard) < 900
+    assert 1100 < max(heard) <= 1000 * SPEED[1] + 3
+    assert 0.1 < np.mean(np.abs(np.array(heard) - 1000) < 3) < 0.6, "some as they were"
+
+
+def test_coarse_clips_are_heard_less_often(manifests, beside, toy_folder, tmp_path, monkeypatch):
+    """Further clips than the others, with the labels that they would have at every hop."""
+    name_toy(toy_folder, monkeypatch)
+    given = ["follow.joined=6", "follow.coarse=6", "follow.coarse_hop_s=0.5", "follow.epochs=1", "export=false"]
+    run = train_following(recipe(manifests, beside, tmp_path, *given))
+    fine, coarse = (load_file(run / "streams" / part / "00000.safetensors") for part in ("joined", "coarse"))
+    assert len(fine["lengths"]) == len(coarse["lengths"]) == 6
+    assert fine["lengths"].tolist() != coarse["lengths"].tolist()
+    behind = round(0.1 * 50)
+    assert all((n + behind) % 25 == 0 for n in coarse["lengths"].tolist()), (
+        "whole half seconds, less what is not read yet"
+    )
+    again = ["follow.joined=0", "follow.coarse=6", "follow.coarse_hop_s=0.1", "follow.epochs=1", "export=false"]
+    each = load_file(train_following(recipe(manifests, beside, tmp_path, *again)) / "streams/coarse/00000.safetensors")
+    starts = [part["lengths"].cumsum(0) - part["lengths"] for part in (coarse, each)]
+    for n, more, one, two in zip(coarse["lengths"], each["lengths"], *starts, strict=True):
+        assert n <= more < n + 25
+        assert torch.equal(coarse["labels"][one : one + n], each["labels"][two : two + n])
+    with pytest.raises(RecipeError, match=r"coarse_hop_s is 1\.0\. Valid: 0\.1 \(hop_s\) to 0\.9"):
+        recipe(manifests, beside, tmp_path, "follow.coarse=1")  # a window is 1 s
 
 
 def test_shares_are_as_frames_that_come_more_often():
