@@ -12,7 +12,7 @@ the time at which the new language began; so look-ahead, hop and evidence all co
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,38 +61,47 @@ class ChangeTest(ABC):
         """The one that is being spoken; empty before the first decision."""
         return "" if self.present is None else self.languages[self.present]
 
-    def add(self, log_probabilities: np.ndarray, start_s: float, length_s: float) -> tuple[int, float] | None:
-        """One frame `[L]` and its time. Returns (language index, when its evidence began) where a change is declared."""
-        fresh = self.lead <= 0
-        self._gather(log_probabilities, length_s)
-        first = self.present is None
-        if not first:
-            self.began[fresh] = start_s
-        else:
-            self.undeclared_s += length_s
-        best = self._declared(self._needed)
-        if best is None:
-            return None
-        self.present = best
-        self.spoken.add(best)
-        self.lead[:] = 0.0
-        return best, 0.0 if first else float(self.began[best])
+    def add(self, log_probabilities: np.ndarray, starts_s: np.ndarray, length_s: float) -> Iterator[tuple[int, float]]:
+        """Frames `[T, L]`, the next of a recording, and their times `[T]`. Yields, where a change is declared, the frame at
+        which it is and when its evidence began; `language` is the new one then."""
+        at = 0
+        while at < len(log_probabilities):
+            leads = self._leads(log_probabilities[at:], length_s)
+            found = self._declared(leads, self._needed(len(leads), length_s))
+            heard = len(leads) if found is None else found[0] + 1
+            if self.present is None:
+                self.undeclared_s += heard * length_s
+            else:
+                before = np.vstack([self.lead, leads[: heard - 1]])
+                for k in range(len(self.languages)):
+                    fresh = np.flatnonzero(before[:, k] <= 0)
+                    if len(fresh):
+                        self.began[k] = starts_s[at + fresh[-1]]
+            self.lead = leads[heard - 1]
+            at += heard
+            if found is not None:
+                best = found[1]
+                since_s = 0.0 if self.present is None else float(self.began[best])
+                self.present = best
+                self.spoken.add(best)
+                self.lead = np.zeros(len(self.languages))
+                yield at - 1, since_s
 
-    @property
-    def _needed(self) -> float:
-        """What a language must lead by to be declared now."""
+    def _needed(self, frames: int, length_s: float) -> np.ndarray:
+        """What a language must lead by to be declared at each of the next frames, `[T]`."""
         options = self.options
         if options.first is None or self.present is not None:
-            return options.threshold
-        return max(min(options.first, options.threshold), options.first - options.first_fall * self.undeclared_s)
+            return np.full(frames, options.threshold)
+        undeclared_s = self.undeclared_s + length_s * np.arange(1, frames + 1)
+        return np.maximum(min(options.first, options.threshold), options.first - options.first_fall * undeclared_s)
 
     @abstractmethod
-    def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:
-        """Bring each language's lead up to date."""
+    def _leads(self, log_probabilities: np.ndarray, length_s: float) -> np.ndarray:
+        """Each language's lead `[T, L]` after each frame, as long as nothing is declared."""
 
     @abstractmethod
-    def _declared(self, threshold: float) -> int | None:
-        """The language that leads by enough, if any."""
+    def _declared(self, leads: np.ndarray, needed: np.ndarray) -> tuple[int, int] | None:
+        """The first frame at which a language leads by enough, and that language."""
 
     @property
     def _unspoken(self) -> list[int]:
@@ -104,21 +113,22 @@ class Page(ChangeTest):
     """Frames that are judged each for itself: leads over the present language are added up, never below zero; before the
     first decision over nobody, and it must lead every other one."""
 
-    def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:
+    def _leads(self, log_probabilities: np.ndarray, length_s: float) -> np.ndarray:
         evidence = np.maximum(log_probabilities, self.options.floor) * length_s
         if self.present is None:
-            self.lead += evidence
-        else:
-            self.lead = np.maximum(0.0, self.lead + evidence - evidence[self.present])
-            self.lead[self.present] = 0.0
+            return self.lead + np.cumsum(evidence, axis=0)
+        evidence = evidence - evidence[:, [self.present]]
+        leads, lead = np.empty_like(evidence), self.lead
+        for i, each in enumerate(evidence):
+            lead = leads[i] = np.maximum(0.0, lead + each)
+        return leads
 
-    def _declared(self, threshold: float) -> int | None:
-        beyond = self.lead - threshold
+    def _declared(self, leads: np.ndarray, needed: np.ndarray) -> tuple[int, int] | None:
+        beyond = leads - needed[:, None]
         if self.present is None:
-            beyond -= np.sort(self.lead)[-2] if len(self.lead) > 1 else -np.inf
-        beyond[self._unspoken] -= self.options.third
-        best = int(beyond.argmax())
-        return best if beyond[best] >= 0 else None
+            beyond = beyond - (np.sort(leads, axis=1)[:, [-2]] if leads.shape[1] > 1 else -np.inf)
+        beyond[:, self._unspoken] -= self.options.third
+        return _first_of(beyond, beyond.max(axis=1) >= 0)
 
 
 class Odds(ChangeTest):
@@ -126,15 +136,22 @@ class Odds(ChangeTest):
     more probable than all others together, so that it is not enough to hear that the present one is spoken no more: most
     false alarms of a lead over the present one alone were changes into another language than the one that began."""
 
-    def _gather(self, log_probabilities: np.ndarray, length_s: float) -> None:
+    def _leads(self, log_probabilities: np.ndarray, length_s: float) -> np.ndarray:
         likely = np.exp(np.maximum(log_probabilities, self.options.floor), dtype=np.float64)
         if self.options.third and self._unspoken:
-            likely[self._unspoken] *= np.exp(-self.options.third)
-        self.lead = np.log(likely) - np.log(np.maximum(likely.sum() - likely, np.exp(self.options.floor)))
+            likely[:, self._unspoken] *= np.exp(-self.options.third)
+        others = likely.sum(axis=1, keepdims=True) - likely
+        return np.log(likely) - np.log(np.maximum(others, np.exp(self.options.floor)))
 
-    def _declared(self, threshold: float) -> int | None:
-        best = int(self.lead.argmax())
-        return best if best != self.present and self.lead[best] >= threshold else None
+    def _declared(self, leads: np.ndarray, needed: np.ndarray) -> tuple[int, int] | None:
+        return _first_of(leads, (leads.argmax(axis=1) != self.present) & (leads.max(axis=1) >= needed))
+
+
+def _first_of(leads: np.ndarray, enough: np.ndarray) -> tuple[int, int] | None:
+    if not enough.any():
+        return None
+    frame = int(enough.argmax())
+    return frame, int(leads[frame].argmax())
 
 
 @dataclass(frozen=True)
@@ -148,13 +165,15 @@ class Read:
     """`[L]`"""
 
 
-def declared(test: ChangeTest, frames: Iterable[Read], length_s: float) -> Iterator[Change]:
+def declared(test: ChangeTest, frames: Sequence[Read], length_s: float) -> Iterator[Change]:
     """What `test` decides on frames of `length_s`, the next of a recording."""
-    for frame in frames:
+    if not frames:
+        return
+    rows = np.stack([frame.log_probabilities for frame in frames])
+    before = test.language
+    for i, since_s in test.add(rows, np.array([frame.start_s for frame in frames]), length_s):
+        yield Change(frames[i].end_s, since_s, test.language, before)
         before = test.language
-        found = test.add(frame.log_probabilities, frame.start_s, length_s)
-        if found is not None:
-            yield Change(frame.end_s, found[1], test.language, before)
 
 
 class Follower:

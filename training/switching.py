@@ -50,9 +50,9 @@ LOOK_AHEAD_S = (0.1, 0.2, 0.35, 0.5)
 THRESHOLDS = (0.15, 0.3, 0.55, 0.75, 1.0, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 2.0, 2.4, 2.8, 4.0)
 # of a head that follows, in nats
 FOLLOWED_THRESHOLDS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0)
-FOLLOWED_FIRSTS = (2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
+FOLLOWED_FIRSTS = (2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 FOLLOWED_FALLS = (0.0, 0.25, 0.5, 1.0)
-FOLLOWED_THIRDS = (1.0, 2.0, 3.0)
+FOLLOWED_THIRDS = (1.0, 2.0, 3.0, 4.5, 6.0)
 
 
 @dataclass(frozen=True)

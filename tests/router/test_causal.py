@@ -24,12 +24,9 @@ def follower(router, **options) -> Follower:
 
 def decisions(page: Page, letters: str, length: float = 0.1) -> list[tuple[int, str, float]]:
     """(frame, language, since) of each change, for frames that are `a`, `b` or `c`."""
-    found = []
-    for t, letter in enumerate(letters):
-        change = page.add(np.roll(P, "abc".index(letter)), t * length, length)
-        if change is not None:
-            found.append((t, page.languages[change[0]], round(change[1], 6)))
-    return found
+    rows = np.stack([np.roll(P, "abc".index(letter)) for letter in letters])
+    changes = page.add(rows, length * np.arange(len(rows)), length)
+    return [(t, page.language, round(since_s, 6)) for t, since_s in changes]
 
 
 def test_pages_test_by_hand():
@@ -59,8 +56,7 @@ def test_the_first_language_needs_less_the_longer_it_is_heard():
 
     def declared(options: Causal, frames: list[np.ndarray]) -> list[tuple[int, int]]:
         test = Odds(("a", "b", "c"), options)
-        found = [(t, test.add(one, t * 0.1, 0.1)) for t, one in enumerate(frames)]
-        return [(t, change[0]) for t, change in found if change is not None]
+        return [(t, test.present) for t, _ in test.add(np.stack(frames), 0.1 * np.arange(len(frames)), 0.1)]
 
     falling = Causal(threshold=1.0, first=3.0, first_fall=1.0, floor=-20.0)
     assert declared(falling, [frame(2.05)] * 30) == [(9, 0)]
@@ -74,6 +70,25 @@ def test_the_first_language_needs_less_the_longer_it_is_heard():
         Causal(first_fall=-0.1)
 
 
+@pytest.mark.parametrize("kind", [Page, Odds])
+def test_blocks_decide_as_their_frames_do(kind):
+    """However a recording's frames come in, one by one or all at once."""
+    random = np.random.default_rng(0)
+    found = 0
+    for _ in range(50):
+        walk = random.standard_normal((60, 3)).cumsum(axis=0)
+        rows, starts = walk - np.logaddexp.reduce(walk, axis=1, keepdims=True), 0.1 * np.arange(60)
+        options = Causal(threshold=random.uniform(0.02, 2), first=2.0, first_fall=1.0, third=random.choice([0.0, 1.0]))
+        whole, single = kind("abc", options), kind("abc", options)
+        at_once = [(t, whole.language, since_s) for t, since_s in whole.add(rows, starts, 0.1)]
+        one_by_one = [
+            (t, single.language, since_s) for t in range(60) for _, since_s in single.add(rows[[t]], starts[[t]], 0.1)
+        ]
+        assert [(t, tag, pytest.approx(since_s)) for t, tag, since_s in at_once] == one_by_one
+        found += len(at_once)
+    assert found > 100
+
+
 def test_doubt_that_does_not_add_up_is_no_change():
     page = Page(("a", "b", "c"), Causal(threshold=0.5))
     assert decisions(page, "aaa" + "ba" * 20) == [(2, "a", 0.0)]
@@ -85,10 +100,9 @@ def test_doubt_that_does_not_add_up_is_no_change():
 
 def test_no_frame_is_surer_than_the_floor():
     page = Page(("a", "b"), Causal(threshold=0.3, floor=-2.0))
-    for t in range(5):
-        page.add(np.log([0.9, 0.1]), t * 0.1, 0.1)
+    list(page.add(np.log([[0.9, 0.1]] * 5), 0.1 * np.arange(5), 0.1))
     assert page.present == 0
-    assert page.add(np.log([1e-30, 1.0]), 0.5, 0.1) is None
+    assert not list(page.add(np.log([[1e-30, 1.0]]), np.array([0.5]), 0.1))
     assert page.lead[1] == pytest.approx(0.2)
 
 

@@ -39,8 +39,8 @@ def joined(count: int, seed: int) -> np.ndarray:
 
 def declared(test: Odds, rows) -> list[tuple[int, str, float]]:
     """(frame, language, since) of each change, for frames of 0.1 s."""
-    found = [test.add(np.log(row), 0.1 * k, 0.1) for k, row in enumerate(rows)]
-    return [(k, test.languages[each[0]], round(each[1], 6)) for k, each in enumerate(found) if each]
+    changes = test.add(np.log(rows), 0.1 * np.arange(len(rows)), 0.1)
+    return [(k, test.language, round(since_s, 6)) for k, since_s in changes]
 
 
 def test_the_odds_by_hand():

@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from training.commands.codeswitch import ClipsAKind, Corpus, OptionalManifests, switched_clips
-from training.commands.options import LONGEST_S, Batch, Context, Device, Manifests, Model, Rank, StoreFolder, Variant
+from training.commands.options import (
+    LONGEST_S,
+    Batch,
+    Context,
+    Device,
+    Dtype,
+    Manifests,
+    Model,
+    Rank,
+    StoreFolder,
+    Variant,
+)
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train adapters, classifiers and base models from recipes."
@@ -84,6 +95,7 @@ def switching(
         bool, typer.Option("--only-offline", help="All but when a change is declared while one speaks.")
     ] = False,
     device: Device = "cpu",
+    dtype: Dtype = "float32",
     context: Context = None,
     variant: Variant = None,
     rank: Rank = None,
@@ -99,8 +111,9 @@ def switching(
         raise RecipeError("--only-causal and --only-offline leave nothing to choose", valid="one of them, or neither")
     manifests, clips = switched_clips(manifest, corpus, "dev", clips_a_kind, limit=limit)
     loaded = router.load(
-        model, store, classifier, device=device, context=context, variant=variant, rank=rank, batch_size=batch_size
-    )
+        model, store, classifier, device=device, dtype=dtype, context=context, variant=variant, rank=rank,
+        batch_size=batch_size,
+    )  # fmt: skip
     chosen = choose(loaded, clips, alarms, lambda line: typer.echo(line, err=True), only_causal, only_offline)
     keep(classifier, chosen, manifests, clips)
     typer.echo(f"offline {chosen.offline or 'as it was'}")
@@ -118,6 +131,7 @@ def rescoring(
     twice: Annotated[float, typer.Option(help="Share of the clips that may be heard twice.")] = 0.25,
     limit: Annotated[int, typer.Option(help="At most so many clips of a language and corpus; 0: all.")] = 60,
     device: Device = "cpu",
+    dtype: Dtype = "float32",
     context: Context = None,
     variant: Variant = None,
     rank: Rank = None,
@@ -140,8 +154,9 @@ def rescoring(
     some = spread(limit, [f"{record.lang} {drawn_as(record)}" for record in records])
     clips = load_clips([records[i] for i in some], options, [sources[i] for i in some])
     loaded = router.load(
-        model, store, classifier, device=device, context=context, variant=variant, rank=rank, batch_size=batch_size
-    )
+        model, store, classifier, device=device, dtype=dtype, context=context, variant=variant, rank=rank,
+        batch_size=batch_size,
+    )  # fmt: skip
     chosen, measured = choose(loaded, clips, twice, lambda line: typer.echo(line, err=True))
     manifests = {path.name: sha256(path) for path in manifest}
     keep(classifier, chosen, measured, manifests, list(loaded.adapters.values()))
