@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from training.data.files import written_whole
 from training.evaluation.codeswitching import CodeSwitchReport
@@ -57,7 +57,9 @@ def write_page(
     config = getattr(router.classifier, "config", None)
     inputs = [drawn_from] if drawn_from else [f"--manifest {name}" for name in manifests]
     command = " ".join(["boli evaluate codeswitch", *([served] if served else []), *inputs, f"--page docs/{path.name}"])
-    chosen = ", ".join(config.switching.get("chosen_on", {}).get("manifests", ())) if config else ""
+    following = getattr(router.classifier, "following", None)
+    chosen = _manifests(config.switching.get("chosen_on", {})) if config else ""
+    followed = _manifests(following.config.chosen_on) if following is not None else ""
     lines = [
         ABOUT.format(
             title=f"Code-switching with {router.base.card.name}" if served else "Code-switching",
@@ -77,7 +79,7 @@ def write_page(
         ),
         f"Parameters: offline {_values(vars(router.smoothing))}; causal {_values(vars(router.causal))}. "
         + (
-            f"Chosen on {chosen}."
+            f"Chosen on {chosen}{f', the causal ones on {followed}' if followed not in ('', chosen) else ''}."
             if chosen
             else "They are the defaults; `boli train switching` chooses them for a classifier."
         ),
@@ -102,6 +104,10 @@ def markdown(columns: Sequence[str], rows: Rows) -> list[str]:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     return [line(columns), "|" + "---|" * len(columns), *(line(row) for row in rows)]
+
+
+def _manifests(chosen_on: dict[str, Any]) -> str:
+    return ", ".join(chosen_on.get("manifests", ()))
 
 
 def _values(values: dict[str, float | None]) -> str:
