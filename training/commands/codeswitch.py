@@ -106,6 +106,7 @@ def codeswitch(
             made_of = f"--corpus CORPUS --clips-a-kind {clips_a_kind} --limit {limit}" if corpus is not None else ""
             given = [f"--model {model}"] if model != EMBEDDED_MODEL else []
             given += [f"--store {'STORE' if store.is_absolute() else store}"] if store is not None else []
+            given += [f"--dtype {dtype}"] if dtype != "float32" else []
             made_of += f" --policies {policies}" if made_of and policies != "hard,soft" else ""
             typer.echo(f"written: {write_page(page, found, loaded, manifests, drawn, made_of, ' '.join(given))}")
 
