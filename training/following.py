@@ -78,8 +78,8 @@ class _Job:
         self.causal = Causal(follow.window_s, follow.hop_s, follow.look_ahead_s, THRESHOLD, floor=FLOOR)
         train, valid = self._clips(recipe.data.train, recipe.data.max_train_clips), self._clips(recipe.data.valid, 0)
         require_languages(train.records, [tag for tag in self.classes if tag != "unknown"], "The training data")
-        made = joined(train, self.classes, follow.joined, recipe.run.seed)
-        coarse = joined(train, self.classes, follow.coarse, mixed_seed(recipe.run.seed, 1))
+        made = joined(train, self.classes, follow.joined, recipe.run.seed, follow.sped)
+        coarse = joined(train, self.classes, follow.coarse, mixed_seed(recipe.run.seed, 1), follow.sped)
         heard = {"switched": switched(train), "joined": made, "coarse": coarse}
         heard = {name: part for name, part in heard.items() if len(part)}
         self.trained_on = list(heard.values())

@@ -15,6 +15,7 @@ from router.classifier import UNKNOWN
 from training.clips import PCM, Clips
 from training.data.levels import at_level
 from training.data.manifest import Segment
+from training.data.speed import at_speed
 from zoo.speech import SAMPLE_RATE
 
 PIECE_S = (0.5, 5.0)  # as evenly drawn on a logarithmic scale
@@ -26,8 +27,7 @@ THIRD = 0.08  # and where it is any of all languages, not the other one of the c
 LEVEL_DB, VARIED_DB = -26.0, 3.0
 NOISE_DB = (-100.0, -60.0)  # white, under the whole
 FADE = round(0.01 * SAMPLE_RATE)
-SPEED = (0.85, 1.18)  # of a piece, as evenly drawn on a logarithmic scale: other voices (Ko et al., Interspeech 2015)
-SPED = 0.7  # share of the pieces
+SPEED = (0.85, 1.18)  # of a piece, as evenly drawn on a logarithmic scale: other voices
 
 
 def switched(clips: Clips) -> Clips:
@@ -39,10 +39,10 @@ def switched(clips: Clips) -> Clips:
     )  # fmt: skip
 
 
-def joined(clips: Clips, classes: tuple[str, ...], count: int, seed: int) -> Clips:
+def joined(clips: Clips, classes: tuple[str, ...], count: int, seed: int, sped: float = 0.0) -> Clips:
     """`count` clips joined from those of `clips` that are in one language, every language and each of its corpora as often.
 
-    classes: languages in none of them are drawn as one, `unknown`.
+    classes: languages in none of them are drawn as one, `unknown`. sped: share of the pieces that are faster or slower.
     """
     pools: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for i, record in enumerate(clips.records):
@@ -54,7 +54,7 @@ def joined(clips: Clips, classes: tuple[str, ...], count: int, seed: int) -> Cli
     records, samples = [], []
     for number in range(count):
         random = np.random.default_rng([seed, number, 9])
-        audio, segments, first = _one(clips, pools, languages, random)
+        audio, segments, first = _one(clips, pools, languages, random, sped)
         whole = replace(clips.records[first], id=f"joined_{number}", text="", segments=tuple(segments), extra={})
         records.append(replace(whole, lang=segments[0].lang, duration=len(audio) / SAMPLE_RATE, offset=0.0))
         samples.append(np.round(np.clip(audio, -1, 1) * PCM).astype(np.int16))
@@ -63,7 +63,7 @@ def joined(clips: Clips, classes: tuple[str, ...], count: int, seed: int) -> Cli
 
 
 def _one(
-    clips: Clips, pools, languages: list[str], random: np.random.Generator
+    clips: Clips, pools, languages: list[str], random: np.random.Generator, sped: float
 ) -> tuple[np.ndarray, list[Segment], int]:
     """The sound of one clip, its segments, and the clip that its first piece is from."""
     two = [languages[k] for k in random.choice(len(languages), 2, replace=False)]
@@ -81,7 +81,7 @@ def _one(
         i = members[random.integers(len(members))]
         first = i if first < 0 else first
         pause = round(SAMPLE_RATE * random.uniform(0, PAUSE_S)) if random.random() < PAUSED else 0
-        piece = _piece(clips.audio(i), random)
+        piece = _piece(clips.audio(i), random, sped)
         segments.append(
             Segment((at + pause) / SAMPLE_RATE, (at + pause + len(piece)) / SAMPLE_RATE, clips.records[i].lang)
         )
@@ -92,16 +92,14 @@ def _one(
     return (audio + noise).astype(np.float32), segments, first
 
 
-def _piece(audio: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _piece(audio: np.ndarray, random: np.random.Generator, sped: float) -> np.ndarray:
     """A random part of a clip, some faster or slower and so in another voice, at the level of all pieces but for a little,
     faded in and out."""
-    import soxr
-
     length = min(len(audio), round(SAMPLE_RATE * np.exp(random.uniform(*np.log(PIECE_S)))))
     start = random.integers(0, len(audio) - length + 1)
     piece = audio[start : start + length]
-    if random.random() < SPED:
-        piece = soxr.resample(piece, SAMPLE_RATE * np.exp(random.uniform(*np.log(SPEED))), SAMPLE_RATE)
+    if sped and random.random() < sped:  # without it clips stay as they were before it was there
+        piece = at_speed(piece, np.exp(random.uniform(*np.log(SPEED))))
     piece = at_level(piece, LEVEL_DB + random.uniform(-VARIED_DB, VARIED_DB)).copy()
     fade = np.linspace(0, 1, min(FADE, len(piece) // 2), dtype=np.float32)
     piece[: len(fade)] *= fade

@@ -29,6 +29,8 @@ class FollowOptions:
     """Further clips joined so, but heard each `coarse_hop_s`: a tenth of the work, most frames with more sound behind them
     than a decision hears. They teach more voices and words; the others how to hear them early."""
     coarse_hop_s: float = 1.0
+    sped: float = 0.7
+    """Share of the pieces of joined clips that are faster or slower, and so in another voice."""
     plain: float = 0.45
     """Share of the clips whose sound is left as it is."""
     epochs: int = 8
@@ -45,6 +47,7 @@ class FollowOptions:
 
     def __post_init__(self):
         check(0 <= self.plain <= 1, "follow.plain", self.plain, "0 to 1")
+        check(0 <= self.sped <= 1, "follow.sped", self.sped, "0 to 1")
         check(
             self.epochs > 0 and self.batch_clips > 0,
             "follow.epochs/batch_clips",

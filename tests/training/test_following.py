@@ -122,7 +122,7 @@ def test_pieces_are_in_other_voices():
         Record(id=tag, path=Path("tones/a.wav"), text="", lang=tag, speaker=tag, duration=5.0) for tag in ("en", "hi")
     ]
     clips = Clips(records, np.concatenate([tone, tone]), np.array([0, len(tone)]), np.array([len(tone)] * 2), [])
-    made = joined(clips, ("en", "hi"), 20, 0)
+    made = joined(clips, ("en", "hi"), 20, 0, 0.7)
     heard = []
     for i, record in enumerate(made.records):
         for segment in record.segments:

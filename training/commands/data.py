@@ -169,6 +169,12 @@ def codeswitch(
     kinds: Annotated[str, typer.Option(help="What to make.")] = "inter,intra,rapid,speaker-change,splice",
     voices: Annotated[Literal["same", "different", "both"], typer.Option(help="Who speaks.")] = "both",
     transcribed: Annotated[bool, typer.Option("--transcribed", help="Only pieces whose words are known.")] = False,
+    speeds: Annotated[
+        str,
+        typer.Option(
+            help="Each speaker at each of these speeds, as another voice: 0.8,1.25 gives voices that nobody has."
+        ),
+    ] = "1",
     seed: Seed = 0,
 ) -> None:
     """Make code-switched clips with exact segment times, and controls in which only the speaker changes."""
@@ -176,7 +182,9 @@ def codeswitch(
 
     records = _read(manifests, None, subset)
     languages = _names(lang) if lang else sorted({r.lang for r in records})
-    options = CodeSwitchOptions(clips, tuple(_names(kinds)), voices, transcribed=transcribed, seed=seed)
+    options = CodeSwitchOptions(
+        clips, tuple(_names(kinds)), voices, transcribed=transcribed, speeds=_speeds(speeds), seed=seed
+    )
     with _progress("clips") as advance:
         done = make(records, languages, out, options, progress=lambda _: advance())
     for note in done.notes[:20]:
@@ -186,6 +194,18 @@ def codeswitch(
     minutes = sum(r.duration or 0 for r in done.records) / 60
     counts = ", ".join(f"{kind} {n}" for kind, n in done.counts.items())
     typer.echo(f"{len(done.records)} clips, {minutes:.1f} min ({counts}) -> {done.manifest}")
+
+
+def _speeds(text: str) -> tuple[float, ...]:
+    from zoo.errors import DataError
+
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(0.5 <= speed <= 2 for speed in found):
+        raise DataError(f"--speeds is {text!r}", valid="factors from 0.5 to 2: 0.8,1.25")
+    return found
 
 
 def _read(manifests: list[Path], lang: str | None, subset: str | None, name_files: bool = False) -> "list[Record]":

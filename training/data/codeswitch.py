@@ -13,7 +13,7 @@ Clip i of a set is a function of the manifest, the options and the seed.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from training.data.levels import at_level
 from training.data.manifest import Record, Segment, require_languages, write_manifest
 from training.data.pieces import CHANNEL_CLIPS, LEVEL_DB, Piece, pieces, spectrum_db, with_spectrum
 from training.data.prepare import write_clip
+from training.data.speed import at_speed
 from zoo.errors import AudioError, DataError
 from zoo.speech import SAMPLE_RATE
 
@@ -55,6 +56,8 @@ class CodeSwitchOptions:
     """Noise under the whole clip, dB relative to full scale."""
     transcribed: bool = False
     """Use only pieces whose words are known; otherwise longer sentences are cut at pauses, without text."""
+    speeds: tuple[float, ...] = (1.0,)
+    """Each speaker at each of these speeds, as another voice."""
     seed: int = 0
 
 
@@ -73,17 +76,27 @@ class CodeSwitched:
 class Voices:
     """The clips by language and speaker; audio, pieces and spectra are read when needed and kept."""
 
-    def __init__(self, records: Sequence[Record]):
+    def __init__(self, records: Sequence[Record], speeds: Sequence[float] = (1.0,)):
         self.by_voice: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        self._speed: dict[str, float] = {}
         for record in sorted(records, key=lambda r: r.id):
             if not record.segments:
-                self.by_voice[record.lang, record.speaker or f"unknown {record.id}"].append(record)
+                for speed in speeds:
+                    self._add(record, speed)
         self.speakers: dict[str, list[str]] = defaultdict(list)
         for lang, speaker in sorted(self.by_voice):
             self.speakers[lang].append(speaker)
         self.unreadable: dict[str, str] = {}
         self._pieces: dict[tuple[str, float], list[Piece]] = {}
         self._spectra: dict[tuple[str, str], np.ndarray] = {}
+
+    def _add(self, record: Record, speed: float) -> None:
+        speaker = record.speaker or f"unknown {record.id}"
+        if speed != 1:
+            speaker = f"{speaker}@{speed:g}"
+            record = replace(record, id=f"{record.id}@{speed:g}", speaker=speaker)
+        self._speed[record.id] = speed
+        self.by_voice[record.lang, speaker].append(record)
 
     def bilingual(self, languages: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
         """(speaker, languages) of everyone recorded in two or more of `languages`."""
@@ -107,7 +120,9 @@ class Voices:
         key = (record.id, longest_s)
         if key not in self._pieces:
             try:
-                self._pieces[key] = pieces(record, record.load(), longest_s)
+                speed = self._speed[record.id]
+                found = pieces(record, record.load(), longest_s * speed)
+                self._pieces[key] = [replace(p, audio=at_speed(p.audio, speed)) for p in found]
             except AudioError as error:
                 self.unreadable[record.id] = str(error)
                 self._pieces[key] = []
@@ -135,7 +150,7 @@ def make(
     """
     _check(options, languages)
     require_languages(records, languages, "The manifest")
-    voices = Voices([r for r in records if r.lang in languages])
+    voices = Voices([r for r in records if r.lang in languages], options.speeds)
     done = CodeSwitched()
     for kind in options.kinds:
         for same in (True, False):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from training.data.codeswitch import CodeSwitchOptions, frame_labels, make
+from training.data.codeswitch import CONTROLS, CodeSwitchOptions, frame_labels, make
 from training.data.levels import speech_level
 from training.data.manifest import Record, Segment, read_manifest
 from training.data.pieces import pieces, spectrum_db
@@ -165,6 +165,27 @@ def test_transcribed_only(records, tmp_path):
     long = [r for r in records if r.duration > 3]
     with pytest.raises(DataError, match=r"no pieces of up to 1\.5 s fit"):
         make(long, ["hi", "en"], tmp_path / "x", CodeSwitchOptions(clips=2, kinds=("rapid",), transcribed=True))
+
+
+def test_speeds_are_other_voices(records, tmp_path):
+    """One speaker of English at 900 Hz is two voices, at 720 and at 1,125 Hz."""
+    alone = [r for r in records if r.lang == "en" and r.speaker == "b"]
+    assert not make(alone, ["en"], tmp_path / "one", CodeSwitchOptions(clips=1, kinds=CONTROLS)).counts[
+        "speaker-change/different"
+    ]
+    options = CodeSwitchOptions(clips=3, kinds=("speaker-change",), speeds=(0.8, 1.25))
+    made = make(alone, ["en"], tmp_path / "two", options)
+    assert made.counts["speaker-change/different"] == 3
+    for record in made.records:
+        assert {s.speaker for s in record.segments} == {"b@0.8", "b@1.25"}
+        audio = decode(record.path)
+        for segment in record.segments:
+            part = audio[round(segment.start * RATE) : round(segment.end * RATE)]
+            power = np.abs(np.fft.rfft(part))
+            bins = [round(pitch * len(part) / RATE) for pitch in (720, 1125)]
+            deep, high = (power[k - 3 : k + 4].max() for k in bins)
+            assert (high > 3 * deep) == segment.speaker.endswith("@1.25"), segment
+            assert (deep > 3 * high) == segment.speaker.endswith("@0.8"), segment
 
 
 def test_words_with_times_are_cut_between_words(records):
