@@ -82,6 +82,7 @@ class _Job:
         coarse = joined(train, self.classes, follow.coarse, mixed_seed(recipe.run.seed, 1), follow.sped)
         heard = {"switched": switched(train), "joined": made, "coarse": coarse}
         heard = {name: part for name, part in heard.items() if len(part)}
+        hops_s = {"coarse": follow.coarse_hop_s}
         self.trained_on = list(heard.values())
         if not self.trained_on:
             raise DataError(
@@ -91,9 +92,12 @@ class _Job:
             )
         for name, part in heard.items():
             run.logger.info("%s: %d training clips, %.2f h", name, len(part), part.hours)
-        self.valid = Streams.read(self._encoded("valid", valid, False), self.base.device)
+        self.valid = Streams.read(self._encoded("valid", valid, self.causal, False), self.base.device)
         self.valid_shares = self._shares([valid], self.valid)
-        blocks = [block for name, part in heard.items() for block in self._encoded(name, part, True)]
+        blocks = []
+        for name, part in heard.items():
+            causal = replace(self.causal, hop_s=hops_s.get(name, follow.hop_s))
+            blocks += self._encoded(name, part, causal, True)
         self.data = Streams.read(blocks, self.base.device)
         self.shares = self._shares(self.trained_on, self.data)
 
@@ -114,7 +118,7 @@ class _Job:
             self.run.logger.info(describe_skipped(clips))
         return clips
 
-    def _encoded(self, name: str, clips: Clips, augmented: bool) -> list[Path]:
+    def _encoded(self, name: str, clips: Clips, causal: Causal, augmented: bool) -> list[Path]:
         recipe, start = self.recipe, time.monotonic()
 
         def step(done: int) -> None:
@@ -122,7 +126,6 @@ class _Job:
             if self.stop:
                 raise Preempted(f"{self.stop.received} while encoding {name}")
 
-        causal = replace(self.causal, hop_s=recipe.follow.coarse_hop_s) if name == "coarse" else self.causal
         return encode_streams(
             self.base, clips, self.classes, causal, recipe.follow.finished, self.run.folder / "streams" / name,
             Augmenter(recipe.augment) if augmented else None, recipe.follow.plain, recipe.run.seed, step,

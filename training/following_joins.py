@@ -98,7 +98,7 @@ def _piece(audio: np.ndarray, random: np.random.Generator, sped: float) -> np.nd
     length = min(len(audio), round(SAMPLE_RATE * np.exp(random.uniform(*np.log(PIECE_S)))))
     start = random.integers(0, len(audio) - length + 1)
     piece = audio[start : start + length]
-    if sped and random.random() < sped:  # without it clips stay as they were before it was there
+    if sped and random.random() < sped:  # 0 draws nothing: recipes without it keep their clips
         piece = at_speed(piece, np.exp(random.uniform(*np.log(SPEED))))
     piece = at_level(piece, LEVEL_DB + random.uniform(-VARIED_DB, VARIED_DB)).copy()
     fade = np.linspace(0, 1, min(FADE, len(piece) // 2), dtype=np.float32)

@@ -376,5 +376,9 @@ def _check(options: CodeSwitchOptions, languages: Sequence[str]) -> None:
         raise DataError(f"segments is {options.segments}", valid="two numbers, 2 or more, the lower one first")
     if not 0 < options.fade_s <= 0.1:
         raise DataError(f"fade_s is {options.fade_s}", valid="0.001 to 0.1 s")
+    if not options.speeds or not all(0.5 <= speed <= 2 for speed in options.speeds):
+        raise DataError(f"speeds are {options.speeds}", valid="factors from 0.5 to 2: 0.8,1.25")
+    if len(set(options.speeds)) < len(options.speeds):
+        raise DataError(f"speeds are {options.speeds}", valid="each once")
     if options.clips < 1:
         raise DataError(f"clips is {options.clips}", valid="1 or more")

@@ -173,6 +173,9 @@ def test_speeds_are_other_voices(records, tmp_path):
     assert not make(alone, ["en"], tmp_path / "one", CodeSwitchOptions(clips=1, kinds=CONTROLS)).counts[
         "speaker-change/different"
     ]
+    for wrong, valid in (((0.0,), "0.5 to 2"), ((0.8, 0.8), "each once"), ((), "0.5 to 2")):
+        with pytest.raises(DataError, match=valid):
+            make(alone, ["en"], tmp_path / "none", CodeSwitchOptions(speeds=wrong, kinds=CONTROLS))
     options = CodeSwitchOptions(clips=3, kinds=("speaker-change",), speeds=(0.8, 1.25))
     made = make(alone, ["en"], tmp_path / "two", options)
     assert made.counts["speaker-change/different"] == 3
